@@ -1,0 +1,312 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package log
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/transparency-dev/tessera"
+	"github.com/transparency-dev/tessera/storage/posix"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Batches: an append waits at most batchAge for company. Larger batches would
+// only grow memory: at batchSize a batch costs about as much as one entry.
+const (
+	batchSize = 1024
+	batchAge  = 5 * time.Millisecond
+)
+
+// A waiter is one module version on its way into the log. It is made by the
+// first append of the version; later ones join it.
+type waiter struct {
+	done chan struct{} // closed when the fields below are final
+
+	rec   Record // the record that is, or will be, the log's
+	index int64
+	err   error
+}
+
+// Append adds r to the log and returns its index after its publication. When
+// the same record is there or on its way, it returns that one's index; when
+// another record of the version is, a [*ConflictError].
+//
+// When ctx ends, Append returns its error, but the work goes on. An error that
+// wraps [ErrBusy] means that the record is not in the log because of this call.
+func (l *Log) Append(ctx context.Context, r Record) (int64, error) {
+	if err := r.Check(); err != nil {
+		return -1, err
+	}
+	w, first, err := l.join(r)
+	if err != nil {
+		return -1, err
+	}
+	if first {
+		l.begin(w)
+	}
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		return -1, ctx.Err()
+	}
+	if w.err != nil {
+		return -1, w.err
+	}
+	if w.rec != r {
+		return -1, &ConflictError{Have: w.rec, Got: r}
+	}
+	return w.index, nil
+}
+
+// join returns the waiter of r's module version, and whether the caller is the
+// first, who must begin it.
+//
+// The waiter is put into the map before the index is asked, and stays there
+// until the index has the entry. So at any time a version is in one of the two,
+// and no second entry can slip in between.
+func (l *Log) join(r Record) (w *waiter, first bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.fatal != nil:
+		return nil, false, l.fatal
+	case l.refusing || l.seq == nil:
+		return nil, false, ErrClosed
+	}
+	if w, ok := l.waiting[r.Module]; ok {
+		return w, false, nil
+	}
+	if len(l.waiting) >= MaxUnpublished {
+		return nil, false, fmt.Errorf("%w: %d entries wait for publication", ErrBusy, len(l.waiting))
+	}
+	if len(l.waiting) == 0 {
+		l.stalled = time.Now()
+	} else if age := time.Since(l.stalled); age > MaxUnpublishedAge {
+		return nil, false, fmt.Errorf("%w: nothing was published for %v", ErrBusy, age.Round(time.Second))
+	}
+	w = &waiter{done: make(chan struct{}), rec: r, index: -1}
+	l.waiting[r.Module] = w
+	return w, true, nil
+}
+
+// begin looks the version up and, when it is new, queues it.
+func (l *Log) begin(w *waiter) {
+	e, found, err := l.names.Find(w.rec.Module)
+	if !found && err == nil {
+		l.seq.queue <- w // never blocks: it has room for all that may wait
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if found {
+		w.rec = e.Record
+	}
+	l.settle(w, e.Index, err)
+}
+
+// settle gives w its result. The caller holds l.mu.
+func (l *Log) settle(w *waiter, index int64, err error) {
+	if l.waiting[w.rec.Module] != w {
+		return // fail was first
+	}
+	delete(l.waiting, w.rec.Module)
+	w.index, w.err = index, err
+	close(w.done)
+}
+
+// A sequencer hands queued records to Tessera and learns what became of them.
+type sequencer struct {
+	l      *Log
+	queue  chan *waiter
+	added  chan added
+	add    tessera.AddFn
+	cancel context.CancelFunc
+
+	// feeding is held while an entry is handed to Tessera, and through a
+	// recovery: nothing is added while it is not known what is in the log.
+	feeding sync.Mutex
+}
+
+type added struct {
+	w      *waiter
+	future tessera.IndexFuture
+}
+
+// newSequencer starts Tessera over the directory that was checked.
+func newSequencer(l *Log) (*sequencer, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	add, err := startTessera(ctx, filepath.Clean(l.tree.dir))
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return &sequencer{
+		l:      l,
+		queue:  make(chan *waiter, MaxUnpublished),
+		added:  make(chan added, MaxUnpublished),
+		add:    add,
+		cancel: cancel,
+	}, nil
+}
+
+// startTessera gives Tessera a key that nobody knows: what it signs is its own
+// scratch, which its garbage collection of partial tiles reads.
+func startTessera(ctx context.Context, dir string) (tessera.AddFn, error) {
+	skey, _, err := note.GenerateKey(rand.Reader, "scratch")
+	if err != nil {
+		return nil, err
+	}
+	signer, err := note.NewSigner(skey)
+	if err != nil {
+		return nil, err
+	}
+	driver, err := posix.New(ctx, posix.Config{Path: dir})
+	if err != nil {
+		return nil, err
+	}
+	opts := tessera.NewAppendOptions().
+		WithCheckpointSigner(signer).
+		WithCheckpointInterval(10*time.Second).
+		WithCheckpointRepublishInterval(0).
+		WithBatching(batchSize, batchAge)
+	a, _, _, err := tessera.NewAppender(ctx, driver, opts)
+	if err != nil {
+		return nil, err
+	}
+	return a.Add, nil
+}
+
+// feed hands over one record after the other. Tessera ignores contexts and
+// blocks while two batches wait; only this goroutine waits with it.
+func (s *sequencer) feed() {
+	defer close(s.added)
+	for {
+		select {
+		case <-s.l.done:
+			return
+		case w := <-s.queue:
+			s.feeding.Lock()
+			future := s.add(context.Background(), tessera.NewEntry(w.rec.Text()))
+			s.added <- added{w, future}
+			s.feeding.Unlock()
+		}
+	}
+}
+
+// collect learns the indexes, in order. It ends after the last future resolved,
+// so that nothing is written to the directory once it has ended.
+func (s *sequencer) collect() {
+	for a := range s.added {
+		index, err := a.future()
+		if err == nil {
+			s.l.sequenced(a.w, int64(index.Index))
+			continue
+		}
+		s.recover(a.w, err)
+	}
+}
+
+// sequenced notes that w is durably in the tree.
+func (l *Log) sequenced(w *waiter, index int64) {
+	l.mu.Lock()
+	next := l.integrated
+	if index == next {
+		w.index = index
+		l.order = append(l.order, w)
+		l.integrated++
+	}
+	l.mu.Unlock()
+	if index != next {
+		// Another writer, or Tessera lost its state and began again at 0.
+		l.fail(fmt.Errorf("%w: an entry was sequenced at %d, not at %d", ErrUnsafe, index, next))
+		return
+	}
+	l.wake()
+}
+
+// wake tells the publisher to look.
+func (l *Log) wake() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// recover finds out what became of a failed append and of all that were handed
+// over after it: a failure means "unknown", since the write that failed can be
+// the one after the entries were in. Tessera's state on disk tells.
+func (s *sequencer) recover(failed *waiter, cause error) {
+	s.feeding.Lock()
+	defer s.feeding.Unlock()
+	s.l.logger.Error("append failed, reading the log's tail", "err", cause)
+	unknown := []*waiter{failed}
+	for len(s.added) > 0 {
+		a := <-s.added
+		a.future() // its index is in the tail, if anywhere
+		unknown = append(unknown, a.w)
+	}
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := s.l.reconcile(unknown, cause)
+		if err == nil {
+			s.l.wake()
+			return
+		}
+		if isUnsafe(err) {
+			s.l.fail(err)
+			return
+		}
+		s.l.logger.Error("log's tail could not be read", "err", err)
+		select {
+		case <-s.l.done:
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// reconcile gives the unknown waiters that are in the tail their indexes, and
+// the others an error.
+func (l *Log) reconcile(unknown []*waiter, cause error) error {
+	if err := l.syncState(); err != nil {
+		return err
+	}
+	t, err := l.tree.state()
+	if err != nil {
+		return unsafeState(err)
+	}
+	l.mu.Lock()
+	from := l.integrated
+	l.mu.Unlock()
+	if t.N < from {
+		return fmt.Errorf("%w: Tessera's state went back from size %d to %d", ErrUnsafe, from, t.N)
+	}
+	var tail []Entry
+	for e, err := range l.tree.records(from, t.N) {
+		if err != nil {
+			return unsafeState(err)
+		}
+		tail = append(tail, e)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range tail {
+		if w, ok := l.waiting[e.Record.Module]; ok && w.rec == e.Record {
+			w.index = e.Index
+			l.order = append(l.order, w)
+		}
+	}
+	l.integrated = t.N
+	for _, w := range unknown {
+		if w.index < 0 {
+			l.settle(w, -1, fmt.Errorf("%w: storage refused the entry: %v", ErrBusy, cause))
+		}
+	}
+	return nil
+}

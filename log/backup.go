@@ -1,0 +1,228 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/transparency-dev/tessera/api/layout"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"example.org/sumlog/internal/durable"
+)
+
+// A BackupConfig says what Backup and Restore copy.
+type BackupConfig struct {
+	From string // a data directory, or a backup of one
+	To   string // made; must not exist or be empty
+
+	// Guard is the guard file of the log at To, where it is to be kept outside
+	// To; "" is guard in To.
+	Guard string
+
+	// Also copies what belongs to others into root, the directory that
+	// becomes To, before it gets its name. Nil copies nothing.
+	Also func(ctx context.Context, root *os.Root) error
+
+	// Progress is told how many of the tree's files are copied. Nil is fine.
+	Progress func(done, total int64)
+}
+
+// Backup copies the log as of its newest publication, consistently, beside a
+// server that goes on writing: what is published never changes. It copies key,
+// archive and tree, and makes a guard at the copied size. The copy has passed
+// all checks of [Check] when Backup returns its size.
+func Backup(ctx context.Context, c BackupConfig) (size int64, err error) {
+	t, err := replicate(ctx, c)
+	return t.N, err
+}
+
+// Restore makes a data directory from a backup. It refuses ([ErrUnsafe]) what
+// would roll back: a directory that holds a log, or a guard outside it that has
+// seen more than the backup, or another tree.
+func Restore(ctx context.Context, c BackupConfig) (size int64, err error) {
+	if _, _, err := Check(Config{Dir: c.From}); err != nil {
+		return 0, fmt.Errorf("backup: %w", err)
+	}
+	if err := replaces(c.To, c.From); err != nil {
+		return 0, err
+	}
+	t, err := replicate(ctx, c)
+	return t.N, err
+}
+
+// replaces says what a restore over dir would destroy.
+func replaces(dir, from string) error {
+	have, err := newestIn(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // install refuses whatever else is there
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s holds a log that cannot be read: %v", ErrUnsafe, dir, err)
+	}
+	backup, err := newestIn(from)
+	if err != nil {
+		return err
+	}
+	if have.Size > backup.Size {
+		return fmt.Errorf("%w: %s has published size %d, the backup has %d: that would roll the log back", ErrUnsafe, dir, have.Size, backup.Size)
+	}
+	return fmt.Errorf("%s: %w", dir, ErrExists)
+}
+
+// newestIn returns the newest publication of a directory that may be in use.
+func newestIn(dir string) (*Publication, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	s, err := readKey(root)
+	if err != nil {
+		return nil, err
+	}
+	a, err := openArchive(root, s, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer a.f.Close()
+	return a.last, nil
+}
+
+// replicate copies the log in c.From at its newest publication to c.To.
+func replicate(ctx context.Context, c BackupConfig) (tlog.Tree, error) {
+	from, err := os.OpenRoot(c.From)
+	if err != nil {
+		return tlog.Tree{}, err
+	}
+	defer from.Close()
+	s, err := readKey(from)
+	if err != nil {
+		return tlog.Tree{}, err
+	}
+	a, err := openArchive(from, s, os.O_RDONLY)
+	if err != nil {
+		return tlog.Tree{}, err
+	}
+	defer a.f.Close()
+	t := tlog.Tree{N: a.last.Size, Hash: a.last.Root}
+	src := tree{filepath.Join(c.From, treeDir)}
+	if c.Guard != "" {
+		if err := admits(c.Guard, s.signer.Name(), t.N, src.root); err != nil {
+			return t, err
+		}
+	}
+	r, err := src.compactRange(t.N)
+	if err != nil {
+		return t, unsafeState(err)
+	}
+	g, err := newGuard(s.signer.Name(), t.N, r)
+	if err != nil {
+		return t, err
+	}
+	if g.tree != t {
+		return t, fmt.Errorf("%w: the tiles at size %d do not give the published root", ErrUnsafe, t.N)
+	}
+	return t, install(c.To, c.Guard, g, func(root *os.Root) error {
+		return copyLog(ctx, c, root, from, a, src, t)
+	})
+}
+
+// copyLog fills root with the log at t: first what is large, last what makes
+// it a log.
+func copyLog(ctx context.Context, c BackupConfig, root, from *os.Root, a *archive, src tree, t tlog.Tree) error {
+	if err := durable.MkdirAll(root, treeDir); err != nil {
+		return err
+	}
+	to, err := root.OpenRoot(treeDir)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	if err := src.copyTo(ctx, to, t.N, c.Progress); err != nil {
+		return unsafeState(err)
+	}
+	if err := writeState(to, t); err != nil {
+		return err
+	}
+	dst := tree{filepath.Join(root.Name(), treeDir)}
+	if err := dst.checkEdge(t.N, t.Hash); err != nil {
+		return unsafeState(err)
+	}
+	if c.Also != nil {
+		if err := c.Also(ctx, root); err != nil {
+			return err
+		}
+	}
+	key, err := from.ReadFile(keyFile)
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteFile(root, keyFile, key, 0o600); err != nil {
+		return err
+	}
+	f, err := durable.Create(root, path.Dir(archiveFile))
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := io.Copy(f, io.NewSectionReader(a.f, 0, a.size.Load())); err != nil {
+		return err
+	}
+	return f.Commit(archiveFile)
+}
+
+// copyTo copies the tiles and bundles of the tree at size, each at the width it
+// has there, and compares every bundle with the tile above it.
+func (t tree) copyTo(ctx context.Context, to *os.Root, size int64, progress func(done, total int64)) error {
+	var done, total int64
+	for level := range maxLevel + 1 {
+		total += (size>>(8*level) + tileWidth - 1) / tileWidth
+	}
+	for level := 0; size>>(8*level) > 0; level++ {
+		for n := int64(0); width(level, n, size) > 0; n++ {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := t.copyTile(to, level, n, width(level, n, size)); err != nil {
+				return err
+			}
+			if done++; progress != nil {
+				progress(done, total)
+			}
+		}
+	}
+	return nil
+}
+
+// copyTile copies one tile, and the bundle under it if it is of level 0.
+func (t tree) copyTile(to *os.Root, level int, n int64, w int) error {
+	p := uint8(w % tileWidth)
+	tile, err := t.hashTile(level, n, w)
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteFile(to, layout.TilePath(uint64(level), uint64(n), p), tile, 0o644); err != nil {
+		return err
+	}
+	if level > 0 {
+		return nil
+	}
+	if _, err := t.leaves(n, w); err != nil {
+		return err
+	}
+	bundle, err := t.bundle(n, w)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(to, layout.EntriesPath(uint64(n), p), bundle, 0o644)
+}

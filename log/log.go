@@ -1,0 +1,330 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+// Package log is the system of record: a transparency log whose entries are
+// go.sum records, one for each module version, for ever.
+//
+// # Entries and tree
+//
+// An entry is the text of a [Record]: two lines, exactly as in go.sum, byte for
+// byte what the public checksum database logs. The tree is that of RFC 6962,
+// stored as hash tiles of height 8 and bundles of 256 entries. Tessera's POSIX
+// driver (github.com/transparency-dev/tessera v1.0.4) sequences and integrates;
+// nothing outside this package knows it. It never holds the log's key: its own
+// checkpoint file is signed by a throwaway key and is private scratch.
+//
+// # Publication
+//
+// One goroutine publishes. It takes a size that Tessera has made durable,
+// extends the compact range of the guard over the new entries as it reads them
+// back from disk, compares the result with the root in the tiles and with
+// Tessera's, stores the guard durably, signs the checkpoint
+// (https://c2sp.org/tlog-checkpoint) and the tree head of the go command's
+// protocol (golang.org/x/mod/sumdb) over the same size and root, and appends
+// both to the archive. The synced archive line is the publication. Then the
+// index of names is brought up to it, one pointer is swapped, and the appends
+// that waited for it return.
+//
+// # Files
+//
+// In the data directory, with what its loss means:
+//
+//	key                        the signing key, mode 0600; the log ends
+//	guard                      the largest tree ever signed; the log refuses to start
+//	lock                       held while a process has the directory open
+//	log/                       Tessera's tree: tile/, .state/; the log ends
+//	checkpoints/archive.jsonl  the archive; the log refuses to start
+//
+// # What is trusted
+//
+// The disk keeps what it acknowledged; beyond that it is not trusted: before
+// each signature, and at every start, tiles, bundles, Tessera's state, archive
+// and guard must agree, or nothing is signed ([ErrUnsafe]). An older copy of the
+// whole directory is not noticed unless the guard is kept elsewhere.
+//
+// # After a crash
+//
+// Killed before an append returned: the entry is in the log or not; the next
+// append of the same record finds out. Killed between guard and archive: the
+// guard is ahead of the archive, and the start publishes at least the guard's
+// size. A torn archive line is cut off. Temporary files at the right edge are
+// swept.
+package log
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/module"
+
+	"example.org/sumlog/internal/durable"
+)
+
+// Names below the data directory.
+const (
+	keyFile   = "key"
+	guardFile = "guard"
+	lockFile  = "lock"
+	treeDir   = "log"
+)
+
+// Limits of what may wait for publication, beyond which [Log.Append] refuses.
+const (
+	MaxUnpublished    = 4096
+	MaxUnpublishedAge = 30 * time.Second
+)
+
+// A Config says which log to open.
+type Config struct {
+	Dir    string       // the data directory
+	Guard  string       // the guard file; "" is guard in Dir
+	Logger *slog.Logger // nil discards
+}
+
+// A Log is an open log. It can be read at once, and appended to after Start.
+// All methods may be called concurrently.
+type Log struct {
+	root      *os.Root
+	tree      tree
+	signer    *signer
+	guardPath string
+	archive   *archive
+	logger    *slog.Logger
+	unlock    func() error
+
+	published atomic.Pointer[Publication]
+	shown     atomic.Int64 // bytes of the archive that are shown
+	tiles     *tileCache
+
+	// Owned by the publisher after Start.
+	guard *guard
+
+	mu         sync.Mutex
+	waiting    map[module.Version]*waiter // appends on their way
+	order      []*waiter                  // those with an index, in its order
+	stalled    time.Time                  // since when something waits and nothing was published
+	integrated int64                      // entries whose integration is durable
+	refusing   bool                       // the log is being closed
+	fatal      error                      // why nothing is signed any more
+
+	names  Names
+	seq    *sequencer
+	kick   chan struct{} // to the publisher: integrated has grown
+	failed chan error    // gets fatal, once
+	done   chan struct{} // closed when no work is to be begun any more
+	stop   func()        // closes done, once
+	work   sync.WaitGroup
+}
+
+// Open locks the directory and checks everything that the next signature is
+// built on; see the package comment. Nothing is written but the lock, the end of
+// a torn archive line, and the removal of litter.
+//
+// Errors that wrap [ErrUnsafe] or [durable.ErrLocked] mean that a restart will
+// not help.
+func Open(c Config) (*Log, error) {
+	l, err := open(c, os.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.clean(); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Check does all that Open does and writes nothing. It returns the newest
+// publication.
+func Check(c Config) (name string, p *Publication, err error) {
+	l, err := open(c, os.O_RDONLY)
+	if err != nil {
+		return "", nil, err
+	}
+	defer l.Close()
+	return l.Name(), l.Published(), nil
+}
+
+func open(c Config, flag int) (*Log, error) {
+	root, err := os.OpenRoot(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	l := newLog(c, root)
+	if l.unlock, err = durable.Lock(root, lockFile); err == nil {
+		err = l.preflight(flag)
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func newLog(c Config, root *os.Root) *Log {
+	l := &Log{
+		root:      root,
+		tree:      tree{filepath.Join(c.Dir, treeDir)},
+		guardPath: c.Guard,
+		logger:    c.Logger,
+		tiles:     newTileCache(),
+		waiting:   make(map[module.Version]*waiter),
+		kick:      make(chan struct{}, 1),
+		failed:    make(chan error, 1),
+		done:      make(chan struct{}),
+	}
+	l.stop = sync.OnceFunc(func() { close(l.done) })
+	if l.guardPath == "" {
+		l.guardPath = filepath.Join(c.Dir, guardFile)
+	}
+	if l.logger == nil {
+		l.logger = slog.New(slog.DiscardHandler)
+	}
+	return l
+}
+
+// Name returns the log's name: the checkpoint's origin and the key's name.
+func (l *Log) Name() string { return l.signer.signer.Name() }
+
+// VKey returns the verifier key of checkpoints and tree heads.
+func (l *Log) VKey() string { return l.signer.vkey }
+
+// Published returns the newest publication. It is never nil.
+func (l *Log) Published() *Publication { return l.published.Load() }
+
+// Publications yields the publications of the archive with a size larger than
+// after, oldest first; -1 yields all.
+func (l *Log) Publications(after int64) iter.Seq2[*Publication, error] {
+	return l.archive.publications(after, l.archive.size.Load())
+}
+
+// Entries yields the entries [from, to) as the bundles have them, their Time
+// zero. Entries that are not yet published can be read too, for the index; what
+// is shown to clients stops at the published size.
+func (l *Log) Entries(from, to int64) iter.Seq2[Entry, error] {
+	return l.tree.records(from, to)
+}
+
+// records yields the entries [from, to).
+func (t tree) records(from, to int64) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for i := from; i < to; {
+			n := i / tileWidth
+			bundle, err := t.bundle(n, width(0, n, to))
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			at := n * tileWidth
+			stopped := errors.New("stopped")
+			err = bundleEntries(bundle, func(text []byte) error {
+				if at++; at <= i {
+					return nil
+				}
+				r, err := ParseRecord(text)
+				if err != nil {
+					return fmt.Errorf("entry %d: %w", i, err)
+				}
+				if !yield(Entry{Index: i, Record: r}, nil) {
+					return stopped
+				}
+				i++
+				return nil
+			})
+			if err == stopped {
+				return
+			}
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+		}
+	}
+}
+
+// Start makes the log writable. It publishes what was integrated but not yet
+// published when the process before this one ended.
+func (l *Log) Start(names Names) error {
+	l.names = names
+	if err := l.syncState(); err != nil {
+		return err
+	}
+	if err := l.publish(); err != nil {
+		return err
+	}
+	seq, err := newSequencer(l)
+	if err != nil {
+		return err
+	}
+	l.seq = seq
+	l.work.Go(l.publisher)
+	l.work.Go(seq.feed)
+	l.work.Go(seq.collect)
+	return nil
+}
+
+// Failed yields the error after which nothing more is signed. The process
+// should say it and exit with 3.
+func (l *Log) Failed() <-chan error { return l.failed }
+
+// fail stops signing for good. The first error counts.
+func (l *Log) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fatal != nil {
+		return
+	}
+	l.fatal = err
+	l.logger.Error("signing stopped", "err", err)
+	l.failed <- err
+	for _, w := range l.waiting {
+		l.settle(w, -1, err)
+	}
+	l.stop()
+}
+
+// Close refuses new appends, waits until those under way are published (at most
+// 5 seconds), and closes the log.
+func (l *Log) Close() error {
+	if l.seq != nil {
+		l.drain(5 * time.Second)
+		l.stop()
+		l.work.Wait()
+		l.seq.cancel()
+	}
+	var errs []error
+	if l.archive != nil {
+		errs = append(errs, l.archive.f.Close())
+	}
+	if l.unlock != nil {
+		errs = append(errs, l.unlock())
+	}
+	return errors.Join(append(errs, l.root.Close())...)
+}
+
+// drain refuses new appends and waits for those under way.
+func (l *Log) drain(limit time.Duration) {
+	l.mu.Lock()
+	l.refusing = true
+	waiting := slices.Collect(maps.Values(l.waiting))
+	l.mu.Unlock()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for _, w := range waiting {
+		select {
+		case <-w.done:
+		case <-timer.C:
+			return
+		}
+	}
+}

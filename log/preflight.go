@@ -1,0 +1,210 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/transparency-dev/tessera/api/layout"
+
+	"example.org/sumlog/internal/durable"
+)
+
+// preflight reads key, guard, archive and Tessera's state and checks that they
+// tell one history. Tessera checks none of this: without its state it begins
+// again at 0, and on rotted tiles it builds whatever follows from them.
+//
+// The work grows with the logarithm of the tree and with what was not yet
+// published, not with the tree.
+func (l *Log) preflight(flag int) error {
+	var err error
+	if l.signer, err = readKey(l.root); err != nil {
+		return err
+	}
+	if l.guard, err = readGuard(l.guardPath); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: the guard %s is missing: without it nothing tells whether this is the newest copy of the log", ErrUnsafe, l.guardPath)
+		}
+		return unsafeState(err)
+	}
+	if l.guard.name != l.Name() {
+		return fmt.Errorf("%w: the guard %s belongs to the log %s, the key to %s", ErrUnsafe, l.guardPath, l.guard.name, l.Name())
+	}
+	if l.archive, err = openArchive(l.root, l.signer, flag); err != nil {
+		return unsafeState(err)
+	}
+	if err := l.agree(); err != nil {
+		return unsafeState(err)
+	}
+	l.published.Store(l.archive.last)
+	l.shown.Store(l.archive.size.Load())
+	return nil
+}
+
+// agree compares Tessera's state, its tiles and bundles, the archive and the
+// guard.
+func (l *Log) agree() error {
+	last, signed := l.archive.last, l.guard.tree
+	t, err := l.tree.state()
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: log/%s is missing, though size %d was published: a copy that left out names with a dot?", ErrUnsafe, stateFile, last.Size)
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case t.N < signed.N:
+		return fmt.Errorf("%w: log/ has %d entries, and the guard saw %d signed: an older copy of log/ was put back", ErrUnsafe, t.N, signed.N)
+	case signed.N < last.Size:
+		return fmt.Errorf("%w: the guard has size %d, and the archive size %d: an older guard was put back", ErrUnsafe, signed.N, last.Size)
+	case last.Size < l.guard.archived:
+		return fmt.Errorf("%w: the archive ends at size %d, and the guard saw size %d published: an older archive was put back", ErrUnsafe, last.Size, l.guard.archived)
+	case signed.N == last.Size && signed.Hash != last.Root:
+		return fmt.Errorf("%w: guard and archive have different roots at size %d", ErrUnsafe, signed.N)
+	}
+	if err := l.tree.checkEdge(last.Size, last.Root); err != nil {
+		return err
+	}
+	if err := l.tree.checkEdge(t.N, t.Hash); err != nil {
+		return err
+	}
+	// From what was published, over what was signed, to what is integrated,
+	// leaf by leaf.
+	r, err := l.tree.compactRange(last.Size)
+	if err != nil {
+		return err
+	}
+	for _, next := range []struct {
+		what string
+		size int64
+		root [32]byte
+	}{{"the guard", signed.N, signed.Hash}, {"Tessera's state", t.N, t.Hash}} {
+		if err := l.tree.extend(r, next.size); err != nil {
+			return err
+		}
+		root, err := rangeRoot(r)
+		if err != nil {
+			return err
+		}
+		if root != next.root {
+			return fmt.Errorf("%w: at size %d the entries do not give the root of %s", ErrUnsafe, next.size, next.what)
+		}
+	}
+	l.integrated = t.N
+	return nil
+}
+
+// clean cuts off a torn archive line and removes the temporary files that a
+// crash left. Tessera leaves its own beside the tiles they were to become, and
+// never sweeps them.
+func (l *Log) clean() error {
+	if err := l.archive.trim(); err != nil {
+		return err
+	}
+	swept := 0
+	for _, dir := range []string{".", path.Dir(archiveFile)} {
+		n, err := durable.Sweep(l.root, dir)
+		if err != nil {
+			return err
+		}
+		swept += n
+	}
+	for dir, keep := range l.edgeDirs() {
+		n, err := l.sweep(dir, keep)
+		if err != nil {
+			return err
+		}
+		swept += n
+	}
+	if swept > 0 {
+		l.logger.Info("swept what a crash left", "files", swept)
+	}
+	return nil
+}
+
+// edgeDirs returns the directories that a batch cut off at the integrated size
+// can have been writing to, each with the test of a name that belongs there.
+func (l *Log) edgeDirs() map[string]func(name string) bool {
+	dirs := map[string]func(string) bool{
+		treeDir:                            oneOf("checkpoint", "tile", ".state"),
+		path.Join(treeDir, ".state"):       oneOf("version", "treeState", "treeState.lock", "publish.lock", "gcState", "gcState.lock"),
+		path.Join(treeDir, "tile"):         isLevel,
+		path.Join(treeDir, "tile/entries"): isGroup,
+	}
+	add := func(full string) {
+		dirs[path.Join(treeDir, path.Dir(full))] = isGroup
+		dirs[path.Join(treeDir, full+".p")] = isWidth
+	}
+	for level := 0; level <= maxLevel; level++ {
+		first := l.integrated >> (8 * level) / tileWidth
+		for n := max(0, first-1); n <= first+batchSize/tileWidth+1; n++ {
+			add(layout.TilePath(uint64(level), uint64(n), 0))
+			if level == 0 {
+				add(layout.EntriesPath(uint64(n), 0))
+			}
+		}
+	}
+	return dirs
+}
+
+// sweep removes from dir what keep does not want.
+func (l *Log) sweep(dir string, keep func(name string) bool) (removed int, err error) {
+	d, err := l.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range names {
+		if keep(name) {
+			continue
+		}
+		l.logger.Debug("sweeping", "file", path.Join(dir, name))
+		if err := l.root.RemoveAll(path.Join(dir, name)); err != nil {
+			return removed, err
+		}
+		removed++
+	}
+	return removed, nil
+}
+
+func oneOf(names ...string) func(string) bool {
+	return func(name string) bool {
+		for _, n := range names {
+			if n == name {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// isGroup reports whether name is one group of a tile's number: 067, x001 or
+// 067.p.
+func isGroup(name string) bool {
+	name = strings.TrimSuffix(strings.TrimPrefix(name, "x"), ".p")
+	return len(name) == 3 && isDigits(name)
+}
+
+// isWidth reports whether name is the width of a partial tile.
+func isWidth(name string) bool {
+	w, err := strconv.ParseUint(name, 10, 8)
+	return err == nil && w > 0 && strconv.FormatUint(w, 10) == name
+}
+
+func isLevel(name string) bool { return name == "entries" || len(name) == 1 && isDigits(name) }
+
+func isDigits(s string) bool { return strings.Trim(s, "0123456789") == "" }

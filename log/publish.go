@@ -1,0 +1,180 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// publisher publishes whenever the tree has grown, until signing stops or the
+// log is closed. It is the only goroutine that signs.
+func (l *Log) publisher() {
+	const shortest, longest = 50 * time.Millisecond, 5 * time.Second
+	wait := shortest
+	var again <-chan time.Time
+	for {
+		select {
+		case <-l.done:
+			return
+		case <-l.kick:
+		case <-again:
+		}
+		err := l.publish()
+		switch {
+		case err == nil:
+			again, wait = nil, shortest
+		case isUnsafe(err):
+			l.fail(err)
+			return
+		default:
+			l.logger.Error("publication failed, trying again", "err", err, "wait", wait)
+			again, wait = time.After(wait), min(2*wait, longest)
+		}
+	}
+}
+
+// publish publishes the tree that Tessera has made durable, if it is larger
+// than the published one, and shows what is published.
+//
+// Every step may fail and be tried again with the same or a larger tree. A
+// crash between any two of them leaves a state that preflight accepts.
+func (l *Log) publish() error {
+	t, err := l.tree.state()
+	if err != nil {
+		return unsafeState(err)
+	}
+	l.mu.Lock()
+	durable := t.N <= l.integrated
+	l.mu.Unlock()
+	if !durable {
+		// The state was renamed but its directory perhaps not yet synced. The
+		// collector will wake us when the future has resolved.
+		return nil
+	}
+	if t.N > l.archive.last.Size {
+		if err := l.sign(t); err != nil {
+			return err
+		}
+	}
+	return l.show(l.archive.last)
+}
+
+// sign extends the guard to t, signs t, and archives it.
+func (l *Log) sign(t tlog.Tree) error {
+	g, err := l.extended(t)
+	if err != nil {
+		return unsafeState(err)
+	}
+	if err := g.write(l.guardPath); err != nil {
+		return fmt.Errorf("guard: %w", err)
+	}
+	l.guard = g
+	// Crash point: the guard knows a size that nobody has seen signed. The
+	// next start publishes it.
+	p, err := l.signer.publication(t, l.archive.last.Time)
+	if err != nil {
+		return err
+	}
+	// Witnesses are asked here: what they cosign is in no archive yet, and what
+	// is in the archive has all the cosignatures that its policy wants.
+	return l.archive.append(p)
+}
+
+// publication signs both notes over t. Its time is now, but later than last.
+func (s *signer) publication(t tlog.Tree, last time.Time) (*Publication, error) {
+	checkpoint, err := s.signCheckpoint(t)
+	if err != nil {
+		return nil, err
+	}
+	head, err := s.signTreeHead(t)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	if next := last.Add(time.Microsecond); now.Before(next) {
+		now = next
+	}
+	return &Publication{now, t.N, t.Hash, checkpoint, head}, nil
+}
+
+// extended returns the guard at t after comparing three independent accounts of
+// its root: the leaf hashes of the new entries as read back from the bundles
+// behind all that was signed before, the tiles, and Tessera's state. A
+// regression, a rotted tile or bundle, and a lost state all end here.
+func (l *Log) extended(t tlog.Tree) (*guard, error) {
+	if t.N < l.guard.tree.N {
+		return nil, fmt.Errorf("%w: size %d after %d was signed", ErrUnsafe, t.N, l.guard.tree.N)
+	}
+	r, err := rangeFactory.NewRange(0, l.guard.nodes.End(), l.guard.nodes.Hashes())
+	if err != nil {
+		return nil, err
+	}
+	if err := l.tree.extend(r, t.N); err != nil {
+		return nil, err
+	}
+	g, err := newGuard(l.Name(), l.archive.last.Size, r)
+	if err != nil {
+		return nil, err
+	}
+	if g.tree != t {
+		return nil, fmt.Errorf("%w: at size %d the entries give the root %v, Tessera %v", ErrUnsafe, t.N, g.tree.Hash, t.Hash)
+	}
+	return g, l.tree.checkEdge(t.N, t.Hash)
+}
+
+// show makes p visible: first to the index, then to everybody, then to the
+// appends that wait for it.
+func (l *Log) show(p *Publication) error {
+	if err := l.names.Publish(p); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	l.published.Store(p)
+	l.shown.Store(l.archive.size.Load())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for n < len(l.order) && l.order[n].index < p.Size {
+		l.settle(l.order[n], l.order[n].index, nil)
+		n++
+	}
+	l.order = l.order[n:]
+	l.stalled = time.Now()
+	return nil
+}
+
+// syncState makes Tessera's state file durable as it is. Tessera syncs every
+// tile before it replaces the state, so the state is all that can be visible
+// without being durable.
+func (l *Log) syncState() error {
+	for _, name := range []string{stateFile, path.Dir(stateFile)} {
+		f, err := l.root.Open(path.Join(treeDir, name))
+		if err != nil {
+			return unsafeState(err)
+		}
+		err = errors.Join(f.Sync(), f.Close())
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unsafeState marks errors that show damage. Others, such as too many open
+// files, pass.
+func unsafeState(err error) error {
+	if errors.Is(err, errRotten) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w: %w", ErrUnsafe, err)
+	}
+	return err
+}
+
+func isUnsafe(err error) bool { return errors.Is(err, ErrUnsafe) }

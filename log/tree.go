@@ -1,0 +1,307 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package log
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/rfc6962"
+	"github.com/transparency-dev/tessera/api/layout"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"example.org/sumlog/internal/durable"
+)
+
+// tileWidth is the number of hashes of a full tile, and of entries of a full
+// bundle.
+const tileWidth = 256
+
+// maxLevel is the highest tile level of a tree whose size is an int64.
+const maxLevel = 7
+
+var (
+	hasher       = rfc6962.DefaultHasher
+	rangeFactory = compact.RangeFactory{Hash: hasher.HashChildren}
+)
+
+// A tree reads Tessera's files below one directory. It believes nothing but
+// the coordinates it is asked for: callers compare what it returns.
+//
+// Paths are made of integers alone, never of a request's bytes, so they need
+// no os.Root to stay inside.
+type tree struct {
+	dir string
+}
+
+// width returns how many hashes tile n of a level has in a tree of size
+// entries, 0 if it has no such tile.
+func width(level int, n, size int64) int {
+	if level < 0 || level > maxLevel || n < 0 || n > (size>>(8*level))/tileWidth {
+		return 0
+	}
+	return int(min(size>>(8*level)-n*tileWidth, tileWidth))
+}
+
+// hashTile returns the first w hashes of a tile.
+func (t tree) hashTile(level int, n int64, w int) ([]byte, error) {
+	data, err := t.read(w, func(p uint8) string { return layout.TilePath(uint64(level), uint64(n), p) })
+	if err != nil {
+		return nil, err
+	}
+	if len(data)%tlog.HashSize != 0 || len(data) < w*tlog.HashSize {
+		return nil, fmt.Errorf("tile/%d/%d: %d bytes, want %d hashes: %w", level, n, len(data), w, errRotten)
+	}
+	return data[:w*tlog.HashSize], nil
+}
+
+// bundle returns the first w entries of a bundle, in the bundle's encoding: a
+// 16-bit big-endian length before each (https://c2sp.org/tlog-tiles).
+func (t tree) bundle(n int64, w int) ([]byte, error) {
+	data, err := t.read(w, func(p uint8) string { return layout.EntriesPath(uint64(n), p) })
+	if err != nil {
+		return nil, err
+	}
+	end := 0
+	for i := range w {
+		if len(data)-end < 2 {
+			return nil, fmt.Errorf("tile/entries/%d: ends before entry %d: %w", n, i, errRotten)
+		}
+		l := int(binary.BigEndian.Uint16(data[end:]))
+		if len(data)-end-2 < l {
+			return nil, fmt.Errorf("tile/entries/%d: ends within entry %d: %w", n, i, errRotten)
+		}
+		end += 2 + l
+	}
+	return data[:end], nil
+}
+
+// errRotten is wrapped by errors about a file that cannot be what was written.
+var errRotten = errors.New("file is damaged")
+
+// read returns a file that holds at least w items. The file of exactly w is
+// tried first, then the full one, which stays when Tessera collects partial
+// ones, then any wider one. What a crash left beyond the integrated size can be
+// in such a file, but only behind its first w items.
+func (t tree) read(w int, path func(p uint8) string) ([]byte, error) {
+	name := func(p uint8) string { return filepath.Join(t.dir, path(p)) }
+	if w < 1 || w > tileWidth {
+		return nil, fmt.Errorf("%s: width %d", path(0), w)
+	}
+	data, err := os.ReadFile(name(uint8(w % tileWidth)))
+	if w == tileWidth || !errors.Is(err, fs.ErrNotExist) {
+		return data, err
+	}
+	data, err = os.ReadFile(name(0))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return data, err
+	}
+	partials, derr := os.ReadDir(filepath.Dir(name(1)))
+	if derr != nil {
+		return nil, err
+	}
+	for _, e := range partials {
+		p, perr := strconv.ParseUint(e.Name(), 10, 8)
+		if perr == nil && int(p) > w && strconv.FormatUint(p, 10) == e.Name() {
+			return os.ReadFile(name(uint8(p)))
+		}
+	}
+	return nil, err
+}
+
+// entries calls yield with each text of a bundle.
+func bundleEntries(bundle []byte, yield func(text []byte) error) error {
+	for len(bundle) > 0 {
+		l := int(binary.BigEndian.Uint16(bundle))
+		if err := yield(bundle[2 : 2+l]); err != nil {
+			return err
+		}
+		bundle = bundle[2+l:]
+	}
+	return nil
+}
+
+// node returns the hash of a complete subtree, computed from the one tile that
+// holds its leaves or their nearest stored ancestors.
+func (t tree) node(id compact.NodeID) ([]byte, error) {
+	level, height := int(id.Level/8), id.Level%8
+	first := int64(id.Index) << height // of the tile level's hashes
+	n, at := first/tileWidth, int(first%tileWidth)
+	w := at + 1<<height
+	data, err := t.hashTile(level, n, w)
+	if err != nil {
+		return nil, err
+	}
+	return subtree(data[at*tlog.HashSize:]), nil
+}
+
+// subtree returns the root over a power of two of hashes.
+func subtree(hashes []byte) []byte {
+	if len(hashes) == tlog.HashSize {
+		return hashes
+	}
+	mid := len(hashes) / 2
+	return hasher.HashChildren(subtree(hashes[:mid]), subtree(hashes[mid:]))
+}
+
+// compactRange returns the range [0, size) as the tiles have it.
+func (t tree) compactRange(size int64) (*compact.Range, error) {
+	var hashes [][]byte
+	for _, id := range compact.RangeNodes(0, uint64(size), nil) {
+		h, err := t.node(id)
+		if err != nil {
+			return nil, err
+		}
+		hashes = append(hashes, h)
+	}
+	return rangeFactory.NewRange(0, uint64(size), hashes)
+}
+
+// rangeRoot returns the root of the tree that r covers.
+func rangeRoot(r *compact.Range) (tlog.Hash, error) {
+	if r.End() == 0 {
+		return tlog.Hash(hasher.EmptyRoot()), nil
+	}
+	root, err := r.GetRootHash(nil)
+	if err != nil {
+		return tlog.Hash{}, err
+	}
+	return tlog.Hash(root), nil
+}
+
+// root computes the root at size from the tiles.
+func (t tree) root(size int64) (tlog.Hash, error) {
+	r, err := t.compactRange(size)
+	if err != nil {
+		return tlog.Hash{}, err
+	}
+	return rangeRoot(r)
+}
+
+// extend appends to r the leaf hashes of the entries [r.End(), size), read back
+// from the bundles, and compares every leaf of every bundle it touches with
+// the tile above it. Bundles are rehashed from their first entry, because
+// Tessera copies the older part of a partial bundle into the newer one: a byte
+// that rotted there would be carried on without it.
+func (t tree) extend(r *compact.Range, size int64) error {
+	for from := int64(r.End()); from < size; from = int64(r.End()) {
+		n := from / tileWidth
+		skip := int(from % tileWidth)
+		leaves, err := t.leaves(n, width(0, n, size))
+		if err != nil {
+			return err
+		}
+		for _, leaf := range leaves[skip:] {
+			if err := r.Append(leaf, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leaves returns the leaf hashes of the first w entries of a bundle after
+// comparing them with the tile above.
+func (t tree) leaves(n int64, w int) ([][]byte, error) {
+	bundle, err := t.bundle(n, w)
+	if err != nil {
+		return nil, err
+	}
+	tile, err := t.hashTile(0, n, w)
+	if err != nil {
+		return nil, err
+	}
+	leaves := make([][]byte, 0, w)
+	err = bundleEntries(bundle, func(text []byte) error {
+		leaf := hasher.HashLeaf(text)
+		if at := len(leaves) * tlog.HashSize; !bytes.Equal(leaf, tile[at:at+tlog.HashSize]) {
+			return fmt.Errorf("tile/entries/%d: entry %d is not the one that tile/0/%d has the hash of: %w", n, n*tileWidth+int64(len(leaves)), n, errRotten)
+		}
+		leaves = append(leaves, leaf)
+		return nil
+	})
+	return leaves, err
+}
+
+// checkEdge compares what the right edge of the tree at size consists of: at
+// every level the last tile, through the root, and the last full tile, through
+// its parent; the last bundle and the last full one, through their leaf hashes.
+// These are the files that the next batch is built on.
+func (t tree) checkEdge(size int64, want tlog.Hash) error {
+	root, err := t.root(size)
+	if err != nil {
+		return err
+	}
+	if root != want {
+		return fmt.Errorf("the tiles' root at size %d is %v, not %v: %w", size, root, want, errRotten)
+	}
+	for level := 1; size>>(8*level) > 0; level++ {
+		last := size>>(8*level) - 1 // the last full tile one level below
+		child, err := t.hashTile(level-1, last, tileWidth)
+		if err != nil {
+			return err
+		}
+		parent, err := t.hashTile(level, last/tileWidth, int(last%tileWidth)+1)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(subtree(child), parent[len(parent)-tlog.HashSize:]) {
+			return fmt.Errorf("tile/%d/%d is not the one that tile/%d/%d has the hash of: %w", level-1, last, level, last/tileWidth, errRotten)
+		}
+	}
+	for n := max(0, size/tileWidth-1); width(0, n, size) > 0; n++ {
+		if _, err := t.leaves(n, width(0, n, size)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// treeState is Tessera's record of what is integrated (format version 1 of its
+// POSIX driver, which names it .state/treeState).
+type treeState struct {
+	Size uint64 `json:"size"`
+	Root []byte `json:"root"`
+}
+
+const (
+	stateFile      = ".state/treeState"
+	versionFile    = ".state/version"
+	tesseraVersion = "1"
+)
+
+// state returns what Tessera has integrated.
+func (t tree) state() (tlog.Tree, error) {
+	data, err := os.ReadFile(filepath.Join(t.dir, stateFile))
+	if err != nil {
+		return tlog.Tree{}, err
+	}
+	var s treeState
+	if err := json.Unmarshal(data, &s); err != nil || len(s.Root) != tlog.HashSize || s.Size > 1<<62 {
+		return tlog.Tree{}, fmt.Errorf("log/%s: %w", stateFile, errRotten)
+	}
+	return tlog.Tree{N: int64(s.Size), Hash: tlog.Hash(s.Root)}, nil
+}
+
+// writeState makes the state file of a tree that was put together by hand: an
+// empty one or a copy.
+func writeState(root *os.Root, t tlog.Tree) error {
+	data, err := json.Marshal(treeState{uint64(t.N), t.Hash[:]})
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteFile(root, versionFile, []byte(tesseraVersion), 0o644); err != nil {
+		return err
+	}
+	return durable.WriteFile(root, stateFile, data, 0o644)
+}

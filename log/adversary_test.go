@@ -231,6 +231,9 @@ func TestOlderParts(t *testing.T) {
 			if name == archiveFile && i < from+len(`{"Time":"2026-01-01T00:00:00.000000`) {
 				continue // the time is not signed: it is the server's own claim
 			}
+			if data[i+1] == '=' {
+				continue // the last digit before padding has bits that decode to nothing
+			}
 			rotted := bytes.Clone(data)
 			rotted[i] ^= 1
 			if err := os.WriteFile(filepath.Join(bad, name), rotted, 0o644); err != nil {

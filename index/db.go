@@ -1,0 +1,436 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package index
+
+import (
+	"crypto/sha256"
+	"database/sql/driver"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/sumlog/log"
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// schemaVersion changes whenever what the database holds changes in any way.
+const schemaVersion = 1
+
+const schema = `
+CREATE TABLE meta (
+	one       INTEGER PRIMARY KEY CHECK (one = 1),
+	size      INTEGER NOT NULL,
+	last      INTEGER NOT NULL,
+	published INTEGER NOT NULL,
+	root      BLOB NOT NULL,
+	origin    TEXT NOT NULL,
+	digest    INTEGER NOT NULL
+);
+CREATE TABLE entries (
+	path    TEXT NOT NULL,
+	version TEXT NOT NULL,
+	idx     INTEGER NOT NULL,
+	time    INTEGER NOT NULL,
+	hashes  BLOB NOT NULL,
+	PRIMARY KEY (path, version)
+) WITHOUT ROWID;
+CREATE TABLE lines (
+	chunk INTEGER PRIMARY KEY,
+	time  INTEGER NOT NULL,
+	sum   INTEGER NOT NULL,
+	text  BLOB NOT NULL
+);
+CREATE INDEX lines_time ON lines (time);
+`
+
+// A state is the row of meta. Times are in microseconds since 1970.
+type state struct {
+	size      int64     // entries applied
+	last      int64     // time of entry size-1
+	published int64     // time of the first publication of that size; 0 if size is 0
+	root      tlog.Hash // root at size; zero if size is 0
+	origin    string    // name of the log
+	digest    uint64    // of entries
+}
+
+// noTime is the time before the first entry's.
+const noTime = math.MinInt64
+
+// A row is an entry on its way into the database.
+type row struct {
+	path, version string
+	index, time   int64
+	hashes        [64]byte // of the zip, of the go.mod
+}
+
+func newRow(e log.Entry, time int64) (row, error) {
+	r := row{path: e.Record.Module.Path, version: e.Record.Module.Version, index: e.Index, time: time}
+	if !decodeH1(r.hashes[:32], e.Record.Zip) || !decodeH1(r.hashes[32:], e.Record.Mod) {
+		return row{}, fmt.Errorf("entry %d: bad hash", e.Index)
+	}
+	return r, nil
+}
+
+func decodeH1(dst []byte, h1 string) bool {
+	b64, ok := strings.CutPrefix(h1, "h1:")
+	if !ok || len(b64) != 44 {
+		return false
+	}
+	var b [33]byte
+	n, err := base64.StdEncoding.Strict().Decode(b[:], []byte(b64))
+	return err == nil && n == copy(dst, b[:32])
+}
+
+func encodeH1(h []byte) string {
+	var b [47]byte
+	copy(b[:], "h1:")
+	base64.StdEncoding.Encode(b[3:], h)
+	return string(b[:])
+}
+
+// appendSum appends what the digest covers of r.
+func (r *row) appendSum(b []byte) []byte {
+	b = append(append(b, r.path...), 0)
+	b = append(append(b, r.version...), 0)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.index))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.time))
+	return append(b, r.hashes[:]...)
+}
+
+// sum returns r's summand of the digest.
+func (r *row) sum() uint64 {
+	var buf [512]byte
+	h := sha256.Sum256(r.appendSum(buf[:0]))
+	return binary.BigEndian.Uint64(h[:8])
+}
+
+// A writer is the one connection that changes a database.
+type writer struct {
+	conn   *conn
+	state  state
+	insert *stmt // entries
+	where  *stmt // index of an entry
+	chunk  *stmt // text of a chunk
+	put    *stmt // lines
+	meta   *stmt
+}
+
+// openWriter opens the database at path and reads its state. The error is
+// stale when there is none, or none of this schema.
+func openWriter(path string) (*writer, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, errStale("there is none")
+	}
+	// The database follows from the log, so a transaction lost with the power
+	// is applied again: NORMAL, which keeps it consistent, is enough.
+	c, err := openConn(path, "rw", "journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0", "cache_size=-8192", "journal_size_limit=16777216")
+	if err != nil {
+		return nil, err
+	}
+	w, err := newWriter(c)
+	if err == nil {
+		w.state, err = w.readState()
+	}
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// newWriter prepares the statements on c, which has the schema.
+func newWriter(c *conn) (*writer, error) {
+	v, err := c.queryRow("PRAGMA user_version", 1)
+	if err != nil {
+		return nil, err
+	}
+	if v[0] != int64(schemaVersion) {
+		return nil, errStale(fmt.Sprintf("schema version is %v, not %d", v[0], schemaVersion))
+	}
+	w := &writer{conn: c}
+	return w, c.prepareAll(map[**stmt]query{
+		&w.insert: {"INSERT INTO entries (path, version, idx, time, hashes) VALUES (?, ?, ?, ?, ?)", 0},
+		&w.where:  {"SELECT idx FROM entries WHERE path = ? AND version = ?", 1},
+		&w.chunk:  {"SELECT time, text FROM lines WHERE chunk = ?", 2},
+		&w.put: {"INSERT INTO lines (chunk, time, sum, text) VALUES (?, ?, ?, ?)" +
+			" ON CONFLICT (chunk) DO UPDATE SET sum = excluded.sum, text = excluded.text", 0},
+		&w.meta: {"INSERT OR REPLACE INTO meta (one, size, last, published, root, origin, digest) VALUES (1, ?, ?, ?, ?, ?, ?)", 0},
+	})
+}
+
+func (w *writer) close() error { return w.conn.close() }
+
+// checkpoint writes the write-ahead log back into the database, as far as
+// readers of older states allow, and reports whether that was all of it.
+func (w *writer) checkpoint() (done bool, err error) {
+	v, err := w.conn.queryRow("PRAGMA wal_checkpoint(PASSIVE)", 3)
+	if err != nil {
+		return false, err
+	}
+	return v[0] == int64(0) && v[1] == v[2], nil
+}
+
+func (w *writer) readState() (state, error) {
+	v, err := w.conn.queryRow("SELECT size, last, published, root, origin, digest FROM meta", 6)
+	if err == io.EOF {
+		return state{}, errStale("database has no state")
+	}
+	if err != nil {
+		return state{}, err
+	}
+	var st state
+	var root []byte
+	var digest int64
+	if err := errors.Join(scan3(v, &st.size, &st.last, &st.published), scan3(v[3:], &root, &st.origin, &digest)); err != nil {
+		return state{}, err
+	}
+	copy(st.root[:], root)
+	st.digest = uint64(digest)
+	return st, nil
+}
+
+func (w *writer) writeState(st state) error {
+	return w.meta.run(nil, st.size, st.last, st.published, st.root[:], st.origin, int64(st.digest))
+}
+
+// insertRow inserts r and adds it to the digest.
+func (w *writer) insertRow(r *row, digest *uint64) error {
+	err := w.insert.run(nil, r.path, r.version, r.index, r.time, r.hashes[:])
+	if isConstraint(err) {
+		return w.duplicate(r)
+	}
+	*digest += r.sum()
+	return err
+}
+
+// duplicate returns the error that r's module version is there already.
+func (w *writer) duplicate(r *row) error {
+	first := int64(-1)
+	err := w.where.run(func(v []driver.Value) error {
+		first, _ = v[0].(int64)
+		return nil
+	}, r.path, r.version)
+	return errors.Join(errTwice(r.path, r.version, first, r.index), err)
+}
+
+// errTwice is the error of a log that has one module version twice.
+func errTwice(path, version string, a, b int64) error {
+	return fmt.Errorf("%w: %s@%s is in the log twice, at %d and at %d", log.ErrUnsafe, path, version, min(a, b), max(a, b))
+}
+
+// applyBatch is how many entries are gathered and sorted before they are
+// inserted. Neighbours in the B-tree then share pages.
+const applyBatch = 1 << 14
+
+// apply applies the entries below p.Size in one transaction and moves w.state.
+// The times of entries come from the archived publications up to p if archive
+// is set, else from p alone.
+func (w *writer) apply(src Source, p *log.Publication, archive bool) (err error) {
+	if err := w.conn.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			w.conn.exec("ROLLBACK") // fails if SQLite has done so itself
+		}
+	}()
+	st := w.state
+	from := st.size
+	if !archive {
+		from = p.Size
+	}
+	ck := newClock(src, from, p, st.last)
+	defer ck.stop()
+	lines, err := w.continueLines(st.size)
+	if err != nil {
+		return err
+	}
+	batch := make([]row, 0, min(applyBatch, p.Size-st.size))
+	for r, err := range rows(src, st.size, p.Size, ck) {
+		if err != nil {
+			return err
+		}
+		if err := lines.add(&r); err != nil {
+			return err
+		}
+		if batch = append(batch, r); len(batch) == applyBatch {
+			if err := w.insertBatch(batch, &st.digest); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+	}
+	if err := errors.Join(w.insertBatch(batch, &st.digest), lines.flush()); err != nil {
+		return err
+	}
+	if err := ck.end(&st, p); err != nil {
+		return err
+	}
+	if err := w.writeState(st); err != nil {
+		return err
+	}
+	if err := w.conn.exec("COMMIT"); err != nil {
+		return err
+	}
+	w.state = st
+	return nil
+}
+
+func (w *writer) insertBatch(batch []row, digest *uint64) error {
+	slices.SortFunc(batch, func(a, b row) int {
+		if c := strings.Compare(a.path, b.path); c != 0 {
+			return c
+		}
+		if c := strings.Compare(a.version, b.version); c != 0 {
+			return c
+		}
+		return int(a.index - b.index)
+	})
+	for i := range batch {
+		if err := w.insertRow(&batch[i], digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rebuildBehind: further behind than this, and by more than an eighth of what
+// is there, making the database again is cheaper than inserting at random
+// places of a large B-tree.
+const rebuildBehind = 10_000
+
+// check reports, as a stale error, why the database is not one of src, or not
+// whole, or too far behind.
+func (w *writer) check(src Source) error {
+	st, head := w.state, src.Published()
+	switch behind := head.Size - st.size; {
+	case st.origin != origin(head):
+		return errStale(fmt.Sprintf("it is the index of %q", st.origin))
+	case behind < 0:
+		return errStale(fmt.Sprintf("it has %d entries, more than the log's %d", st.size, head.Size))
+	case behind > rebuildBehind && behind > st.size/8:
+		return errStale(fmt.Sprintf("it is %d entries behind", behind))
+	}
+	if err := st.checkArchive(src); err != nil {
+		return err
+	}
+	if err := w.checkEntries(); err != nil {
+		return err
+	}
+	return w.checkLines()
+}
+
+// checkArchive compares st with the publication that it says it stands at.
+func (st state) checkArchive(src Source) error {
+	if st.size == 0 {
+		return nil
+	}
+	for p, err := range src.Publications(st.size - 1) {
+		if err != nil {
+			return err
+		}
+		if p.Root == st.root && p.Time.UnixMicro() == st.published {
+			return nil
+		}
+		break
+	}
+	return errStale("it is the index of another log or archive")
+}
+
+// checkEntries reads all entries. Digest and strict order together say that
+// every row is there and that a search comes to it.
+func (w *writer) checkEntries() error {
+	s, err := w.conn.prepare("SELECT path, version, idx, time, hashes FROM entries ORDER BY path, version", 5)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var r, prev row
+	var digest uint64
+	err = s.run(func(v []driver.Value) error {
+		var hashes []byte
+		if err := errors.Join(scan2(v, &r.path, &r.version), scan3(v[2:], &r.index, &r.time, &hashes)); err != nil {
+			return err
+		}
+		if len(hashes) != len(r.hashes) || r.path < prev.path || r.path == prev.path && r.version <= prev.version {
+			return errRow
+		}
+		copy(r.hashes[:], hashes)
+		digest += r.sum()
+		prev.path, prev.version = r.path, r.version
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if digest != w.state.digest {
+		return errStale("entries do not have the digest stored with them")
+	}
+	return nil
+}
+
+// checkLines reads all lines, and the index by time beside.
+func (w *writer) checkLines() error {
+	for _, sql := range []string{
+		"SELECT chunk, time, sum, text FROM lines NOT INDEXED ORDER BY chunk",
+		"SELECT lines.chunk, lines.time, sum, text FROM lines INDEXED BY lines_time ORDER BY lines.time",
+	} {
+		s, err := w.conn.prepare(sql, 4)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		n := int64(0) // lines read
+		err = s.run(func(v []driver.Value) error {
+			var chunk, time, sum int64
+			var text []byte
+			if err := errors.Join(scan2(v, &chunk, &time), scan2(v[2:], &sum, &text)); err != nil {
+				return err
+			}
+			if chunk*chunkLines != n || sum != textSum(text) {
+				return errRow
+			}
+			if t, err := lineTime(text); err != nil || t != time {
+				return errRow
+			}
+			n += int64(countLines(text))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if n != w.state.size {
+			return errStale(fmt.Sprintf("it has %d lines, not %d", n, w.state.size))
+		}
+	}
+	return nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func textSum(text []byte) int64 { return int64(crc32.Checksum(text, castagnoli)) }
+
+func entryTime(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
+
+func newEntry(m module.Version, index, time int64, hashes []byte) (log.Entry, error) {
+	if len(hashes) != 64 {
+		return log.Entry{}, errRow
+	}
+	return log.Entry{
+		Index:  index,
+		Record: log.Record{Module: m, Zip: encodeH1(hashes[:32]), Mod: encodeH1(hashes[32:])},
+		Time:   entryTime(time),
+	}, nil
+}

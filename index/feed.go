@@ -1,0 +1,288 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package index
+
+import (
+	"bytes"
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/module"
+)
+
+// maxPage is the largest page of the feed, and the default.
+const maxPage = 2000
+
+// maxUnder is up to how many entries under a path are sorted for a page of
+// them. Where there are more, they are dense enough to be found by going through
+// the feed.
+const maxUnder = 20_000
+
+// A feedQuery says which page of the feed is asked for.
+type feedQuery struct {
+	since  int64  // least time
+	first  int64  // least index
+	limit  int    // 1 to maxPage
+	prefix string // path that modules have or are below; "" for all
+}
+
+// A queryError is a mistake in a request, in a sentence.
+type queryError string
+
+func (e queryError) Error() string { return string(e) }
+
+// parseFeedQuery parses the query of a request for the feed. A parameter that
+// is empty counts as absent, one that is unknown is ignored.
+func parseFeedQuery(raw string) (feedQuery, error) {
+	q := feedQuery{since: noTime, limit: maxPage}
+	v, err := url.ParseQuery(raw)
+	if err != nil {
+		return q, queryError("the query is not well-formed")
+	}
+	if s := v.Get("since"); s != "" {
+		t, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			return q, queryError("since must be a time as in RFC 3339, such as 2026-01-02T15:04:05.999999Z (in a query, + is written %2B)")
+		}
+		// Entries have whole microseconds, of which the first not before t counts.
+		q.since = t.Add(time.Microsecond - time.Nanosecond).UnixMicro()
+	}
+	if s := v.Get("limit"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if (err != nil && !errors.Is(err, strconv.ErrRange)) || n == 0 {
+			return q, queryError("limit must be a number from 1 to 2000")
+		}
+		q.limit = int(min(n, maxPage))
+	}
+	if s := v.Get("after"); s != "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || n < -1 || n+1 < 0 {
+			return q, queryError("after must be the index of an entry, or -1")
+		}
+		q.first = n + 1
+	}
+	if s := strings.TrimSuffix(v.Get("prefix"), "/"); s != "" {
+		if module.CheckImportPath(s) != nil {
+			return q, queryError("prefix must be a module path or the first elements of one")
+		}
+		q.prefix = s
+	}
+	return q, nil
+}
+
+// Feed returns the handler of /index: the published entries in the order in
+// which they were logged, a line of JSON each, as the Go team's index has them.
+//
+//	since=TIME    entries first published at TIME or later
+//	limit=N       at most N entries, by default and at most 2000; more counts as 2000
+//	include=all   no difference, since nothing is left out
+//	after=INDEX   entries beyond INDEX
+//	prefix=PATH   modules whose path is PATH or begins with "PATH/"
+//
+// A page with fewer entries than its limit ends with the newest. Times are
+// strictly increasing, so that a client who asks for those since the last one it
+// has, plus a microsecond, misses nothing and gets nothing twice.
+func (x *Index) Feed() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !allowed(w, r) {
+			return
+		}
+		if r.URL.Path != "/index" {
+			fail(w, http.StatusNotFound, "not found")
+			return
+		}
+		q, err := parseFeedQuery(r.URL.RawQuery)
+		if err != nil {
+			fail(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		page, err := x.page(r.Context(), q)
+		if err != nil {
+			x.internal(w, r, err)
+			return
+		}
+		n := 0
+		for _, text := range page {
+			n += len(text)
+		}
+		h := w.Header()
+		h["Content-Type"] = jsonType
+		h["Cache-Control"] = noCache
+		h["X-Content-Type-Options"] = noSniff
+		h["Content-Length"] = []string{strconv.Itoa(n)}
+		for _, text := range page {
+			if _, err := w.Write(text); err != nil {
+				return // the client has gone
+			}
+		}
+	})
+}
+
+// page returns the text of a page, in pieces.
+func (x *Index) page(ctx context.Context, q feedQuery) (page [][]byte, err error) {
+	size := x.source.Published().Size
+	if q.prefix != "" {
+		return x.pageUnder(ctx, q, size)
+	}
+	r, err := x.readers.get()
+	if err != nil {
+		return nil, err
+	}
+	defer x.readers.put(r)
+	from, err := r.firstOf(q)
+	if err != nil || from >= size {
+		return nil, err
+	}
+	err = r.lines(from, from+min(int64(q.limit), size-from), func(text []byte) error {
+		page = append(page, text)
+		return nil
+	})
+	return page, err
+}
+
+// firstOf returns the least index that q allows.
+func (r *reader) firstOf(q feedQuery) (int64, error) {
+	if q.since == noTime {
+		return q.first, nil
+	}
+	i, err := r.since(q.since)
+	return max(i, q.first), err
+}
+
+// pageUnder returns a page of the entries under q.prefix. Few are found by name
+// and sorted by index; many are found by going through the feed. Either may read
+// much, so only one request at a time does it.
+func (x *Index) pageUnder(ctx context.Context, q feedQuery, size int64) ([][]byte, error) {
+	var r *reader
+	select {
+	case r = <-x.scanner:
+		defer func() { x.scanner <- r }()
+	case <-x.readers.done:
+		return nil, errClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	n := int64(0)
+	err := r.count.run(func(v []driver.Value) (err error) {
+		n, _ = v[0].(int64)
+		return nil
+	}, q.prefix, q.prefix+"/", q.prefix+"0", int64(maxUnder+1))
+	if err != nil {
+		return nil, err
+	}
+	var page []byte
+	if n > maxUnder {
+		page, err = r.scanUnder(ctx, q, size)
+	} else {
+		page, err = r.sortUnder(q, size)
+	}
+	return [][]byte{page}, err
+}
+
+// sortUnder finds the entries under q.prefix by name and sorts them by index.
+func (r *reader) sortUnder(q feedQuery, size int64) (page []byte, err error) {
+	err = r.under.run(func(v []driver.Value) error {
+		var path, version string
+		var time int64
+		if err := scan3(v, &path, &version, &time); err != nil {
+			return err
+		}
+		page = appendLine(page, path, version, time)
+		return nil
+	}, q.prefix, q.prefix+"/", q.prefix+"0", q.first, size, q.since, int64(q.limit))
+	return page, err
+}
+
+// scanStep is how many entries are looked at between two looks at whether the
+// client is still there.
+const scanStep = 64 * chunkLines
+
+// errPage ends a scan when the page is full.
+var errPage = errors.New("page is full")
+
+// scanUnder goes through the feed for entries under q.prefix.
+func (r *reader) scanUnder(ctx context.Context, q feedQuery, size int64) (page []byte, err error) {
+	from, err := r.firstOf(q)
+	if err != nil {
+		return nil, err
+	}
+	left := q.limit
+	head := []byte(linePath + q.prefix)
+	for ; from < size; from += scanStep {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		err := r.lines(from, min(from+scanStep, size), func(text []byte) error {
+			for len(text) > 0 {
+				n := bytes.IndexByte(text, '\n') + 1
+				if n == 0 {
+					return errRow
+				}
+				if line := text[:n]; bytes.HasPrefix(line, head) && (line[len(head)] == '/' || line[len(head)] == '"') {
+					page = append(page, line...)
+					if left--; left == 0 {
+						return errPage
+					}
+				}
+				text = text[n:]
+			}
+			return nil
+		})
+		if errors.Is(err, errPage) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return page, nil
+}
+
+// Header values that all answers share.
+var (
+	jsonType = []string{"application/json"}
+	textType = []string{"text/plain; charset=utf-8"}
+	noCache  = []string{"no-cache"}
+	noStore  = []string{"no-store"}
+	noSniff  = []string{"nosniff"}
+)
+
+// allowed reports whether r's method is one that this package serves, and
+// answers if not.
+func allowed(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	fail(w, http.StatusMethodNotAllowed, fmt.Sprintf("method %.20q is not allowed here", r.Method))
+	return false
+}
+
+// fail answers with a status and one sentence. Errors must not be kept by
+// caches: what is not there now may be in a second.
+func fail(w http.ResponseWriter, status int, text string) {
+	h := w.Header()
+	h["Content-Type"] = textType
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = noSniff
+	w.WriteHeader(status)
+	fmt.Fprintln(w, text)
+}
+
+// internal logs err and answers 500, or nothing to a client that has gone.
+func (x *Index) internal(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return
+	}
+	x.logger.Error("index request failed", "path", r.URL.Path, "err", err)
+	fail(w, http.StatusInternalServerError, "internal error; the server's log has the cause")
+}

@@ -1,0 +1,326 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+// Package index finds entries of a log by name: the entry of a module version,
+// the versions of a module, and everything in the order in which it was logged.
+// It serves the go command's lookups and a feed like the Go team's module index.
+//
+// Everything here is derived from the log's entries and the archive of
+// publications, read through a [Source]. The one file, an SQLite database, may
+// be deleted at any time while no process uses it; [Open] makes it again, and
+// every answer is then the same, byte for byte.
+//
+// # Database
+//
+// The schema has version [schemaVersion], kept as SQLite's user_version.
+//
+//	meta     one row: the size up to which the log is indexed, the root there,
+//	         the time of the publication that first had that size, the time of
+//	         the last entry, the log's name, and the digest of entries
+//	entries  one row a module version, in a B-tree by (path, version): index,
+//	         time in microseconds since 1970, and the two hashes, 32 bytes each
+//	lines    the feed in finished lines, [chunkLines] to a row: row c holds
+//	         entries c*chunkLines and following. Each row has the time of its
+//	         first entry, by which rows are found, and a CRC-32C of its text
+//
+// The digest is the sum modulo 2^64 of the first 8 bytes of each entry's
+// SHA-256; it finds rot, not malice. (path, version) is the primary key and rows
+// are only ever inserted plainly: a second entry of one module version is an
+// error that wraps [log.ErrUnsafe], since then the log itself has broken its
+// promise of one record for a module version.
+//
+// The time of entry i is the later of the time of the first publication that
+// covers it and the time of entry i-1 plus a microsecond. It depends on the
+// archive alone, and is the same whether publications were applied one by one
+// as they came or many at once.
+//
+// # Order of events
+//
+// The log calls [Index.Publish] once p is in the archive and before it shows p
+// to anyone. So the index may be a little ahead of [Source].Published, never
+// behind: [Index.Find], by which the log decides uniqueness, sees all that is
+// applied; the handlers, which serve, look at the published size and leave out
+// what lies beyond.
+//
+// # What a crash leaves
+//
+// Each Publish is one transaction, in WAL mode with synchronous=NORMAL: after a
+// crash or power loss the database is at some earlier publication, and Open
+// applies what is missing from the Source. A new database is made under a
+// temporary name and renamed when complete and synced; a crash before that
+// leaves the temporary file, which [durable.Sweep] removes. The old database
+// is removed before, so that its write-ahead log can never be taken for the new
+// one's.
+//
+// # What is trusted
+//
+// The Source: its entries are well-formed and its publications are those of one
+// archive. (Duplicates are refused all the same.) The database is not trusted at
+// Open: it is read whole and compared with its digest and checksums, since a row
+// that rotted away would let the log accept a second record for its module
+// version. If it is damaged, of another schema, of another log or archive, or
+// ahead of the Source, it is made again; so it is when too far behind for
+// insertion in arrival order to pay. While running, SQLite and the file system
+// are trusted. Readers map the file into memory: a page that the disk cannot
+// read then ends the process instead of giving an error.
+//
+// Requests are not trusted. Whatever they ask costs bounded memory, and never
+// more than one pass over the index; passes over much of it are made one at a
+// time.
+package index
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.org/sumlog/log"
+	"golang.org/x/mod/module"
+)
+
+// A Source is the log and archive as the index reads them. It must be safe for
+// concurrent use.
+type Source interface {
+	// Published returns the newest publication, never nil.
+	Published() *log.Publication
+
+	// Publications returns the archived publications whose size is greater
+	// than after, oldest first.
+	Publications(after int64) iter.Seq2[*log.Publication, error]
+
+	// Entries returns the entries from (inclusive) to (exclusive), in order.
+	// Their Time need not be set. Entries of a publication given to Publish can
+	// be read although Published does not yet cover them.
+	Entries(from, to int64) iter.Seq2[log.Entry, error]
+}
+
+// Config says what [Open] opens.
+type Config struct {
+	// Path is the database file. Files named Path-wal and Path-shm beside it
+	// belong to it. One process at a time may have it open; the lock on the log
+	// sees to that.
+	Path string
+
+	// Source is what the index is derived from.
+	Source Source
+
+	// Rebuild makes the database again, whatever there is at Path.
+	Rebuild bool
+
+	// Logger is told what an operator wants to know. Nil discards.
+	Logger *slog.Logger
+
+	// Progress, if not nil, is called now and then while a database is being
+	// made, with what is done of total units of work.
+	Progress func(done, total int64)
+}
+
+// An Index is an open index. It is safe for concurrent use.
+type Index struct {
+	source  Source
+	logger  *slog.Logger
+	readers *pool
+	size    atomic.Int64 // entries applied
+	scanner chan *reader // holds the one reader for passes over much of the index, when idle
+
+	mu       sync.Mutex // guards what follows
+	w        *writer
+	unsure   bool // w.state may not be what the database or the archive has
+	closed   bool
+	walPages int64 // estimate of what is in the write-ahead log
+}
+
+// errClosed is the error of every use after Close.
+var errClosed = errors.New("index is closed")
+
+// Open opens the index at c.Path and brings it up to what the Source has
+// published, making the database anew if need be. An error that wraps
+// [log.ErrUnsafe] means that the log has two entries for a module version.
+func Open(c Config) (*Index, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	w, err := openChecked(c)
+	if err != nil {
+		return nil, fmt.Errorf("index %s: %w", filepath.Base(c.Path), err)
+	}
+	x := &Index{source: c.Source, logger: c.Logger, w: w, unsure: true, scanner: make(chan *reader, 1)}
+	x.size.Store(w.state.size)
+	if err := x.openReaders(c.Path); err != nil {
+		w.close()
+		return nil, fmt.Errorf("index %s: %w", filepath.Base(c.Path), err)
+	}
+	if err := x.Publish(c.Source.Published()); err != nil {
+		x.Close()
+		return nil, err
+	}
+	return x, nil
+}
+
+func (x *Index) openReaders(path string) error {
+	scanner, err := openReader(path)
+	if err != nil {
+		return err
+	}
+	if x.readers, err = openPool(path); err != nil {
+		scanner.conn.close()
+		return err
+	}
+	x.scanner <- scanner
+	return nil
+}
+
+// openChecked returns a writer on a sound database of c.Source at c.Path. It
+// makes the database if there is none, or none that is fit for use.
+func openChecked(c Config) (*writer, error) {
+	reason := error(errStale("rebuild was asked for"))
+	if !c.Rebuild {
+		w, err := openWriter(c.Path)
+		if err == nil {
+			if err = w.check(c.Source); err == nil {
+				return w, nil
+			}
+			w.close()
+		}
+		if !isStale(err) {
+			return nil, err
+		}
+		reason = err
+	}
+	c.Logger.Info("making index", "reason", reason.Error(), "size", c.Source.Published().Size)
+	begin := time.Now()
+	if err := build(c); err != nil {
+		return nil, err
+	}
+	w, err := openWriter(c.Path)
+	if err != nil {
+		return nil, err
+	}
+	c.Logger.Info("made index", "size", w.state.size, "duration", time.Since(begin).Round(time.Millisecond))
+	return w, nil
+}
+
+// Close waits for lookups under way and closes the database.
+func (x *Index) Close() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return nil
+	}
+	x.closed = true
+	// The writer goes last: the connection that closes last folds the
+	// write-ahead log into the database and removes it.
+	return errors.Join(x.readers.close(), (<-x.scanner).conn.close(), x.w.close())
+}
+
+// Size returns the number of entries applied.
+func (x *Index) Size() int64 { return x.size.Load() }
+
+// Publish applies the entries below p.Size, in one transaction. It does nothing
+// when they are applied already. After an error nothing of p is applied, and
+// Publish may be called again with p or a later publication.
+func (x *Index) Publish(p *log.Publication) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return errClosed
+	}
+	// A failed call may have missed publications, whose times count, and it
+	// cannot be known whether a failed COMMIT happened. So look again at both.
+	archive := x.unsure
+	if archive {
+		st, err := x.w.readState()
+		if err != nil {
+			return fmt.Errorf("index: %w", err)
+		}
+		x.w.state = st
+		x.size.Store(st.size)
+	}
+	if p.Size <= x.w.state.size {
+		return nil
+	}
+	x.unsure = true
+	from := x.w.state.size
+	if err := x.w.apply(x.source, p, archive); err != nil {
+		return fmt.Errorf("index: entries %d to %d: %w", from, p.Size-1, err)
+	}
+	x.unsure = false
+	x.size.Store(p.Size)
+	x.tidy(p.Size - from)
+	return nil
+}
+
+// tidy shows readers the n entries now applied. When the write-ahead log may
+// have grown large it is written back into the database, which takes that no
+// reader looks at an earlier state; and it is used again from its beginning,
+// which takes that no reader looks into it at all. Readers being busy, SQLite's
+// own checkpoints would hardly ever find either, and it would grow for ever.
+func (x *Index) tidy(n int64) {
+	x.readers.renew()
+	if x.walPages += pagesPerPublish + n; x.walPages < maxWALPages {
+		return
+	}
+	err := x.readers.drain()
+	done, e := x.w.checkpoint()
+	if done {
+		x.walPages = 0
+	}
+	if err = errors.Join(err, e, x.readers.drain()); err != nil {
+		// Nothing is lost, and the next publication tries again.
+		x.logger.Warn("index not tidied", "err", err)
+	}
+}
+
+// About what a publication writes to the write-ahead log, beside a page an
+// entry, and how much of it is enough to be written back.
+const (
+	pagesPerPublish = 10
+	maxWALPages     = 1000
+)
+
+// Find returns the entry of m among all that is applied. Whoever serves it must
+// compare its index with the published size first.
+func (x *Index) Find(m module.Version) (e log.Entry, found bool, err error) {
+	r, err := x.readers.get()
+	if err != nil {
+		return log.Entry{}, false, err
+	}
+	defer x.readers.put(r)
+	return r.find(m)
+}
+
+// A Version is one version of a module in the log.
+type Version struct {
+	Version string
+	Index   int64
+	Time    time.Time // when it was first published
+}
+
+// Versions returns the versions of the module path among the first size
+// entries, in the order in which they were logged. So what it returned for a
+// smaller size is the beginning of what it returns for a larger one.
+func (x *Index) Versions(path string, size int64) ([]Version, error) {
+	r, err := x.readers.get()
+	if err != nil {
+		return nil, err
+	}
+	defer x.readers.put(r)
+	vs, err := r.versionsOf(path, size)
+	slices.SortFunc(vs, func(a, b Version) int { return int(min(max(a.Index-b.Index, -1), 1)) })
+	return vs, err
+}
+
+// origin returns the name of the log that made p: the first line of its
+// checkpoint.
+func origin(p *log.Publication) string {
+	name, _, _ := strings.Cut(string(p.Checkpoint), "\n")
+	return name
+}

@@ -1,0 +1,281 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package index
+
+import (
+	"bytes"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"runtime"
+	"slices"
+	"sync/atomic"
+
+	"example.org/sumlog/log"
+	"golang.org/x/mod/module"
+)
+
+// A pool holds the connections that read. Each keeps a read transaction open
+// from one use to the next, since beginning and ending one costs as much as
+// finding an entry. A transaction sees the database as it was when it began, so
+// it is renewed once the generation has moved on.
+type pool struct {
+	free       chan *reader
+	generation atomic.Int64
+	done       chan struct{} // closed by close
+}
+
+// openPool opens connections to the database at path, which the writer has
+// open: a read-only connection cannot set up the write-ahead log's files.
+func openPool(path string) (*pool, error) {
+	n := max(4, runtime.GOMAXPROCS(0))
+	p := &pool{free: make(chan *reader, n), done: make(chan struct{})}
+	for range n {
+		r, err := openReader(path)
+		if err != nil {
+			return nil, errors.Join(err, p.closeFree())
+		}
+		p.free <- r
+	}
+	return p, nil
+}
+
+// get returns a reader that sees all that was committed before the last call of
+// renew. The caller puts it back.
+func (p *pool) get() (*reader, error) {
+	select {
+	case <-p.done:
+		return nil, errClosed
+	default:
+	}
+	select {
+	case r := <-p.free:
+		if err := r.renew(p.generation.Load()); err != nil {
+			p.put(r)
+			return nil, err
+		}
+		return r, nil
+	case <-p.done:
+		return nil, errClosed
+	}
+}
+
+func (p *pool) put(r *reader) { p.free <- r }
+
+// renew makes get return readers that see the present state.
+func (p *pool) renew() { p.generation.Add(1) }
+
+// drain waits until each reader has been idle and ends its transaction.
+func (p *pool) drain() error {
+	all := make([]*reader, cap(p.free))
+	var err error
+	for i := range all {
+		all[i] = <-p.free
+		err = errors.Join(err, all[i].end())
+	}
+	for _, r := range all {
+		p.free <- r
+	}
+	return err
+}
+
+// close waits for all readers and closes them.
+func (p *pool) close() error {
+	close(p.done)
+	var err error
+	for range cap(p.free) {
+		err = errors.Join(err, (<-p.free).conn.close())
+	}
+	return err
+}
+
+// closeFree closes the readers there are.
+func (p *pool) closeFree() error {
+	close(p.free)
+	var err error
+	for r := range p.free {
+		err = errors.Join(err, r.conn.close())
+	}
+	return err
+}
+
+// A reader is a read-only connection with its statements.
+type reader struct {
+	conn       *conn
+	generation int64 // in which the transaction began
+
+	begin    *stmt
+	commit   *stmt
+	entry    *stmt
+	versions *stmt
+	chunkAt  *stmt // the chunk in which a time falls
+	chunks   *stmt
+	count    *stmt // entries under a path, up to a limit
+	under    *stmt // entries under a path, in order
+}
+
+// under selects the entries of the module ?1 and of those whose paths are below
+// it. ?2 and ?3 are "?1/" and "?1" with '0', the byte after '/'. Two ranges of
+// the B-tree: as one condition with OR they would be a scan of everything.
+const under = "(SELECT * FROM entries WHERE path = ?1 UNION ALL SELECT * FROM entries WHERE path >= ?2 AND path < ?3)"
+
+func openReader(path string) (*reader, error) {
+	// With the file in memory maps, the page caches of connections hold only
+	// what is still in the write-ahead log.
+	c, err := openConn(path, "ro", "mmap_size=2147418112", "cache_size=-512", "temp_store=MEMORY")
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{conn: c, generation: -1}
+	err = c.prepareAll(map[**stmt]query{
+		&r.begin:    {"BEGIN", 0},
+		&r.commit:   {"COMMIT", 0},
+		&r.entry:    {"SELECT idx, time, hashes FROM entries WHERE path = ? AND version = ?", 3},
+		&r.versions: {"SELECT version, idx, time FROM entries WHERE path = ? AND idx < ?", 3},
+		&r.chunkAt:  {"SELECT chunk FROM lines WHERE time <= ? ORDER BY time DESC LIMIT 1", 1},
+		&r.chunks:   {"SELECT chunk, text FROM lines WHERE chunk BETWEEN ? AND ? ORDER BY chunk", 2},
+		&r.count:    {"SELECT count(*) FROM (SELECT 1 FROM " + under + " LIMIT ?4)", 1},
+		&r.under: {"SELECT path, version, time FROM " + under +
+			" WHERE idx >= ?4 AND idx < ?5 AND time >= ?6 ORDER BY idx LIMIT ?7", 3},
+	})
+	if err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return r, nil
+}
+
+// renew begins a new transaction unless the present one is of generation g.
+func (r *reader) renew(g int64) error {
+	if r.generation == g {
+		return nil
+	}
+	if err := r.end(); err != nil {
+		return err
+	}
+	if err := r.begin.run(nil); err != nil {
+		return err
+	}
+	r.generation = g
+	return nil
+}
+
+// end ends the transaction, if there is one.
+func (r *reader) end() error {
+	r.generation = -1
+	if r.conn.c.AutoCommit() {
+		return nil
+	}
+	return r.commit.run(nil)
+}
+
+func (r *reader) find(m module.Version) (e log.Entry, found bool, err error) {
+	err = r.entry.run(func(v []driver.Value) error {
+		var index, time int64
+		var hashes []byte
+		if err := scan3(v, &index, &time, &hashes); err != nil {
+			return err
+		}
+		found = true
+		e, err = newEntry(m, index, time, hashes)
+		return err
+	}, m.Path, m.Version)
+	return e, found && err == nil, err
+}
+
+func (r *reader) versionsOf(path string, size int64) ([]Version, error) {
+	var vs []Version
+	err := r.versions.run(func(v []driver.Value) error {
+		var x Version
+		var time int64
+		if err := scan3(v, &x.Version, &x.Index, &time); err != nil {
+			return err
+		}
+		x.Time = entryTime(time)
+		vs = append(vs, x)
+		return nil
+	}, path, size)
+	return vs, err
+}
+
+// since returns the index of the first entry whose time is t or later, which
+// may be one that is not there yet.
+func (r *reader) since(t int64) (int64, error) {
+	chunk := int64(0)
+	err := r.chunkAt.run(func(v []driver.Value) error {
+		var ok bool
+		if chunk, ok = v[0].(int64); !ok {
+			return errRow
+		}
+		return io.EOF
+	}, t)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	err = r.chunks.run(func(v []driver.Value) error {
+		var text []byte
+		if err := scan2(v, &chunk, &text); err != nil {
+			return err
+		}
+		// Times ascend, so halve.
+		begins := lineBegins(text)
+		n, err = searchLines(text, begins, t)
+		return err
+	}, chunk, chunk)
+	return chunk*chunkLines + int64(n), err
+}
+
+// lineBegins returns where the lines of text begin.
+func lineBegins(text []byte) []int {
+	begins := make([]int, 0, chunkLines)
+	for i := 0; i < len(text); {
+		begins = append(begins, i)
+		n := bytes.IndexByte(text[i:], '\n') + 1
+		if n == 0 {
+			break
+		}
+		i += n
+	}
+	return begins
+}
+
+// searchLines returns how many lines of text are from before t.
+func searchLines(text []byte, begins []int, t int64) (n int, err error) {
+	n, _ = slices.BinarySearchFunc(begins, t, func(begin int, t int64) int {
+		lt, e := lineTime(text[begin:])
+		if e != nil {
+			err = e
+		}
+		if lt < t {
+			return -1
+		}
+		return 1
+	})
+	return n, err
+}
+
+// lines calls each with the text of chunks from entry from on, the first one
+// cut so as to begin with that entry, the last one so as to end before entry to.
+func (r *reader) lines(from, to int64, each func(text []byte) error) error {
+	next := from
+	err := r.chunks.run(func(v []driver.Value) error {
+		var chunk int64
+		var text []byte
+		if err := scan2(v, &chunk, &text); err != nil {
+			return err
+		}
+		if chunk != next/chunkLines {
+			return errRow
+		}
+		text = skipLines(text, int(next%chunkLines))
+		text, n := cutLines(text, int(min(to-next, chunkLines)))
+		next += int64(n)
+		return each(text)
+	}, from/chunkLines, (to-1)/chunkLines)
+	if err == nil && next != to {
+		err = errRow
+	}
+	return err
+}

@@ -1,0 +1,411 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+// Package admit is the way of a module version into the log, and of its bytes
+// into the store. It is the only caller of the log's Append, and everything
+// that the mirror asks of an upstream is asked here.
+//
+// # Admission
+//
+// For a version that is not logged, [Service.Admit] learns its record and
+// appends it:
+//
+//   - A public module's record comes from the public checksum database, which
+//     proves it. The .info and the .mod are fetched at the same time, from one
+//     source, and the .mod must be the record's. The zip is fetched when it is
+//     asked for, otherwise a little later, when nothing else is being fetched.
+//     A zip that was asked for is checked before anything is appended.
+//   - A private module's record, and every record if there is no database, is
+//     computed: .info, .mod and zip are fetched from one source, checked, and
+//     stored durably, all before the append, because upstream may be unable to
+//     give those bytes a second time.
+//
+// Unknown to the database means absent: a public record is never computed from
+// whatever an upstream says. Nothing is appended if anything went wrong.
+//
+// For a version that is logged only bytes can be missing. They are fetched
+// again and must match the logged record: the first hash stands for ever. Bytes
+// of other hashes are refused with a [MismatchError], reported once as
+// evidence, and change nothing.
+//
+// # Whose work it is
+//
+// The work belongs to the service. There is one flight for a version, whoever
+// asks for which of its files, and it goes on when those who wait for it leave.
+// They leave when their context ends or after [Config.Wait], with [ErrTimeout].
+// Flights are bounded, separately for public and private modules, so that a
+// private upstream that hangs does not stop the public ones; what is in the log
+// and the store needs no flight.
+//
+// That something does not exist is believed for a minute at most, and only if
+// an upstream or the database said so; a failure is never remembered.
+//
+// # Resolution
+//
+// [Service.Resolve] asks for lists, latest and other .info. It admits nothing.
+// What upstream said is kept, in bounded memory. After a minute it is asked
+// again, but who asks waits for that no longer than two seconds and then gets
+// the older answer.
+//
+// # What a crash leaves
+//
+// Files of versions that were never logged, which nothing serves, and
+// versions logged without their zip, which is fetched when it is asked for.
+package admit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/module"
+
+	"example.org/sumlog/log"
+	"example.org/sumlog/mirror/internal/lru"
+	"example.org/sumlog/mirror/store"
+	"example.org/sumlog/mirror/upstream"
+)
+
+// Limits.
+const (
+	defaultWait    = 25 * time.Second // below the 30 s that no request may exceed
+	defaultFlights = 32
+
+	maxPending = 1024             // flights, the waiting ones included
+	maxFlight  = 30 * time.Minute // of one flight; a zip may come slowly
+	negative   = time.Minute      // how long absence is believed
+	maxRefused = 1 << 14          // versions believed absent
+)
+
+// ErrTimeout is the error of one who waited long enough. The work goes on, so
+// trying later is right.
+var ErrTimeout = errors.New("still being fetched, try again in a moment")
+
+// ErrBusy is the error of a request that needs an upstream while too many
+// others do.
+var ErrBusy = errors.New("too many modules are being fetched, try again in a moment")
+
+// Log is what is needed of the log.
+type Log interface {
+	// Append returns when the entry is published.
+	Append(ctx context.Context, r log.Record) (index int64, err error)
+
+	// Published returns the newest publication.
+	Published() *log.Publication
+}
+
+// Names is what is needed of the index.
+type Names interface {
+	Find(m module.Version) (e log.Entry, found bool, err error)
+}
+
+// A Database proves the records of public modules. A record that does not
+// exist is [fs.ErrNotExist].
+type Database interface {
+	Record(ctx context.Context, m module.Version) (log.Record, error)
+}
+
+// A Source is one copy of the modules it has. Names of files are those of the
+// GOPROXY protocol, escaped, without a leading slash; what does not exist is
+// [fs.ErrNotExist].
+type Source interface {
+	Get(ctx context.Context, name string, limit int64) ([]byte, error)
+	Download(ctx context.Context, name string, f upstream.File, limit int64) error
+	String() string // for logs and evidence, without secrets
+}
+
+// A Chain asks sources one after the other and says which one answered.
+type Chain interface {
+	Get(ctx context.Context, name string, limit int64) ([]byte, Source, error)
+	Download(ctx context.Context, name string, f upstream.File, limit int64) (Source, error)
+}
+
+// A Router decides which chain may hear of a module path.
+type Router interface {
+	For(path string) (c Chain, private bool, err error)
+}
+
+// Config is what a service works with. All is needed unless it says otherwise.
+type Config struct {
+	Log    Log
+	Names  Names
+	Store  *store.Store
+	Router Router
+
+	// Database proves public records. With nil (a nil interface, not a nil
+	// pointer in one) every record is computed from what upstream gives.
+	Database Database
+
+	// Evidence keeps what proves that an upstream changed a version. Nil
+	// leaves it at a line of the log.
+	Evidence func(kind string, text []byte)
+
+	// Logger may be nil.
+	Logger *slog.Logger
+
+	// Wait is how long a request waits for a flight; 0 means 25 seconds.
+	Wait time.Duration
+
+	// Flights is how many versions are fetched at once, for public and for
+	// private modules each; 0 means 32.
+	Flights int
+}
+
+// A Service admits. It is safe for concurrent use.
+type Service struct {
+	c    Config
+	log  *slog.Logger
+	ctx  context.Context // of all work; ends with Close
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	slots   [2]chan struct{} // flights: public, private
+	asks    [2]chan struct{} // questions: public, private
+	refused *lru.Cache[task, refusal]
+	answers *lru.Cache[question, *answer]
+	noticed *lru.Cache[string, bool] // evidence already given
+	queue   chan module.Version      // of zips to fetch when there is time
+
+	mu      sync.Mutex
+	closed  bool
+	flights map[module.Version]*flight
+	asking  map[question]*asking
+	busy    int       // flights that somebody waits for, questions too
+	quiet   time.Time // when busy became 0
+}
+
+// A task is a version and how much of it is wanted.
+type task struct {
+	mod module.Version
+	zip bool // the zip too
+}
+
+// A refusal is an error that need not be found out again.
+type refusal struct {
+	err   error
+	until time.Time
+}
+
+// A flight is the work on one version. err and atZip are set before done is
+// closed.
+type flight struct {
+	task
+	done  chan struct{}
+	err   error
+	atZip bool // it failed, and only the zip is to blame
+}
+
+// New returns a service. The caller ends it with Close.
+func New(c Config) (*Service, error) {
+	if c.Log == nil || c.Names == nil || c.Store == nil || c.Router == nil {
+		return nil, errors.New("admission needs a log, names, a store and a router")
+	}
+	if c.Wait == 0 {
+		c.Wait = defaultWait
+	}
+	if c.Flights == 0 {
+		c.Flights = defaultFlights
+	}
+	if c.Wait < 0 || c.Flights < 0 {
+		return nil, errors.New("admission with a negative limit")
+	}
+	s := &Service{
+		c:       c,
+		log:     c.Logger,
+		refused: lru.New[task, refusal](maxRefused, nil),
+		answers: lru.New(maxAnswers, (question).cost),
+		noticed: lru.New[string, bool](maxRefused, nil),
+		queue:   make(chan module.Version, maxQueue),
+		flights: make(map[module.Version]*flight),
+		asking:  make(map[question]*asking),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	for i := range s.slots {
+		s.slots[i] = make(chan struct{}, c.Flights)
+		s.asks[i] = make(chan struct{}, 2*c.Flights)
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.wg.Go(s.backfill)
+	return s, nil
+}
+
+// Close stops all work and waits for its end. An append under way may still
+// be published.
+func (s *Service) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stop()
+	s.wg.Wait()
+	return nil
+}
+
+// Admit returns when m is in the published log, admitting it if necessary. A
+// version that cannot exist, or does not, is [fs.ErrNotExist].
+func (s *Service) Admit(ctx context.Context, m module.Version) error {
+	return s.do(ctx, m, false, func() (bool, error) {
+		_, found, err := s.find(m)
+		return found, err
+	})
+}
+
+// Bytes returns when m is in the published log and its k file in the store.
+func (s *Service) Bytes(ctx context.Context, m module.Version, k store.Kind) error {
+	return s.do(ctx, m, k == store.Zip, func() (bool, error) {
+		e, found, err := s.find(m)
+		if !found || err != nil {
+			return false, err
+		}
+		return s.have(e.Record, k)
+	})
+}
+
+// find finds the entry of m if it is published. (The index knows it a moment
+// earlier; who then says that m is admitted promises what is not there yet.)
+func (s *Service) find(m module.Version) (log.Entry, bool, error) {
+	e, found, err := s.c.Names.Find(m)
+	return e, found && e.Index < s.c.Log.Published().Size, local(err)
+}
+
+// have reports whether the store has a sound k file of rec.
+func (s *Service) have(rec log.Record, k store.Kind) (bool, error) {
+	f, _, err := s.c.Store.Open(rec, k)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, local(err)
+	}
+	return true, f.Close()
+}
+
+// local hides that an error of this machine is fs.ErrNotExist: a file of ours
+// that does not exist says nothing about a module.
+func local(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%v", err)
+	}
+	return err
+}
+
+// do returns when done says so, or with the error of the flight that should
+// have brought that about.
+func (s *Service) do(ctx context.Context, m module.Version, zip bool, done func() (bool, error)) error {
+	if _, err := store.Name(m, store.Info); err != nil {
+		return fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+	}
+	timeout := time.NewTimer(s.c.Wait)
+	defer timeout.Stop()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		if r, ok := s.refused.Get(task{m, zip}); ok && time.Now().Before(r.until) {
+			return r.err
+		}
+		fl, err := s.join(task{m, zip}, true)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-fl.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timeout.C:
+			return fmt.Errorf("%s: %w", m, ErrTimeout)
+		}
+		switch {
+		case fl.err != nil && fl.zip && !zip && fl.atZip:
+			// Its zip was not asked for here: try without.
+		case fl.err != nil:
+			return fl.err
+		case fl.zip || !zip:
+			return nil
+		}
+	}
+}
+
+// join returns the flight of t's version, starting one if there is none.
+func (s *Service) join(t task, waits bool) (*flight, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fl := s.flights[t.mod]; fl != nil {
+		return fl, nil
+	}
+	if s.closed {
+		return nil, log.ErrClosed
+	}
+	if len(s.flights) >= maxPending {
+		return nil, ErrBusy
+	}
+	fl := &flight{task: t, done: make(chan struct{})}
+	s.flights[t.mod] = fl
+	if waits {
+		s.busy++
+	}
+	s.wg.Go(func() { s.fly(fl, waits) })
+	return fl, nil
+}
+
+// fly does the work of fl.
+func (s *Service) fly(fl *flight, waits bool) {
+	ctx, cancel := context.WithTimeout(s.ctx, maxFlight)
+	defer cancel()
+	fl.atZip, fl.err = s.work(ctx, fl.task)
+	if fl.err != nil && s.ctx.Err() != nil {
+		fl.err = log.ErrClosed
+	}
+	var mismatch *MismatchError
+	if errors.Is(fl.err, fs.ErrNotExist) || errors.As(fl.err, &mismatch) {
+		s.refused.Put(task{fl.mod, fl.zip}, refusal{fl.err, time.Now().Add(negative)})
+	}
+	s.mu.Lock()
+	delete(s.flights, fl.mod)
+	if waits {
+		s.idle()
+	}
+	s.mu.Unlock()
+	close(fl.done)
+}
+
+// idle is called with s.mu held when something is over that somebody waited
+// for.
+func (s *Service) idle() {
+	if s.busy--; s.busy == 0 {
+		s.quiet = time.Now()
+	}
+}
+
+// slot takes a place in c, waiting no longer than a request would.
+func (s *Service) slot(ctx context.Context, c chan struct{}) (release func(), err error) {
+	select {
+	case c <- struct{}{}:
+		return func() { <-c }, nil
+	default:
+	}
+	timeout := time.NewTimer(s.c.Wait)
+	defer timeout.Stop()
+	select {
+	case c <- struct{}{}:
+		return func() { <-c }, nil
+	case <-timeout.C:
+		return nil, ErrBusy
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// place is the index of a module's semaphore.
+func place(private bool) int {
+	if private {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,350 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+// Package mirror serves modules over HTTP: the GOPROXY protocol
+// (https://go.dev/ref/mod#goproxy-protocol) over the log, the store of bytes,
+// and the upstreams.
+//
+//	/MODULE/@v/list           versions, one a line
+//	/MODULE/@v/VERSION.info   JSON; VERSION may be a branch or a commit
+//	/MODULE/@v/VERSION.mod
+//	/MODULE/@v/VERSION.zip
+//	/MODULE/@latest           JSON
+//	/cached-only/…            the same from log and store alone
+//
+// A request with the header “Disable-Module-Fetch: true” is answered as under
+// /cached-only/.
+//
+// # Bytes
+//
+// A .mod or .zip is served only if its version is in the published log, and
+// only as the store hands it out, checked against the record. What is not
+// logged is admitted first. Such an answer never changes: it says so, and has a
+// strong ETag, the SHA-256 of the file. Range and HEAD work.
+//
+// # Resolution
+//
+// List, latest and .info say what exists; they admit nothing. They are made
+// of what upstream says and of what is logged, so that a logged version stays
+// listed and can be served whatever becomes of its origin. When upstream fails
+// in any way, and the log knows the module, the log answers. Under
+// /cached-only/ they are a function of the log and the store and nothing else.
+// Answers that came from upstream, and lists, may be kept for a minute.
+//
+// The .info of a logged version is the one that was stored when it was
+// admitted. No hash in the log covers it: its Time and Origin are upstream's
+// claim.
+//
+// # Errors
+//
+// 404 means absent, and only that; every error has one status and one short
+// text: see [ErrorWriter]. A path that can be no module's is 404 before anybody
+// is asked. No request is held longer than 30 seconds.
+//
+// Nothing here has state of its own, so a crash leaves nothing behind.
+package mirror
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+
+	"example.org/sumlog/index"
+	"example.org/sumlog/log"
+	"example.org/sumlog/mirror/store"
+)
+
+// Log is what is needed of the log.
+type Log interface {
+	Published() *log.Publication
+}
+
+// Names is what is needed of the index.
+type Names interface {
+	Find(m module.Version) (e log.Entry, found bool, err error)
+	Versions(path string, size int64) ([]index.Version, error)
+}
+
+// Admission is what is needed of an admit.Service. What does not exist is
+// [fs.ErrNotExist].
+type Admission interface {
+	// Bytes returns when m is published and its k file in the store.
+	Bytes(ctx context.Context, m module.Version, k store.Kind) error
+
+	// List, Latest and Info say what upstream says. With hurry they give up
+	// after two seconds.
+	List(ctx context.Context, path string, hurry bool) ([]string, error)
+	Latest(ctx context.Context, path string, hurry bool) ([]byte, error)
+	Info(ctx context.Context, path, query string, hurry bool) ([]byte, error)
+}
+
+// Config is what a handler serves from. All is needed.
+type Config struct {
+	Log       Log
+	Names     Names
+	Store     *store.Store
+	Admission Admission
+
+	// Error answers a request that err stands in the way of: an [ErrorWriter].
+	Error func(w http.ResponseWriter, r *http.Request, err error)
+}
+
+// A Handler is the HTTP server of a mirror.
+type Handler struct{ c Config }
+
+// New returns a handler.
+func New(c Config) (*Handler, error) {
+	if c.Log == nil || c.Names == nil || c.Store == nil || c.Admission == nil || c.Error == nil {
+		return nil, errors.New("mirror needs a log, names, a store, admission and an error writer")
+	}
+	return &Handler{c}, nil
+}
+
+// Values of the Cache-Control header.
+const (
+	forEver = "public, max-age=31536000, immutable"
+	briefly = "public, max-age=60"
+	never   = "no-store"
+)
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	q, err := parse(r)
+	if err == nil {
+		err = h.serve(w, r, q)
+	}
+	if err != nil {
+		h.c.Error(w, r, err)
+	}
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, q request) error {
+	switch q.what {
+	case "list":
+		return h.list(w, r, q)
+	case "latest":
+		return h.latest(w, r, q)
+	case "query":
+		return h.query(w, r, q)
+	}
+	return h.file(w, r, q)
+}
+
+// file serves one of the three files of a canonical version.
+func (h *Handler) file(w http.ResponseWriter, r *http.Request, q request) error {
+	m, k := q.version(), store.Kind(q.what)
+	e, found, err := h.find(m)
+	if err != nil {
+		return err
+	}
+	if found {
+		err := h.stored(w, r, e.Record, k)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if q.cachedOnly {
+		return notFound("%s is not in this mirror: temporarily unavailable", m)
+	}
+	if k == store.Info && !found {
+		// Asking what a version is must not admit it.
+		return h.query(w, r, q)
+	}
+	if err := h.c.Admission.Bytes(r.Context(), m, k); err != nil {
+		return err
+	}
+	if e, found, err = h.find(m); err != nil {
+		return err
+	}
+	if found {
+		err = h.stored(w, r, e.Record, k)
+	}
+	if !found || errors.Is(err, fs.ErrNotExist) {
+		// Never to be taken for absence.
+		return fmt.Errorf("%s was admitted, but its .%s is not here: %v", m, k, err)
+	}
+	return err
+}
+
+// find finds the entry of m if it is published.
+func (h *Handler) find(m module.Version) (log.Entry, bool, error) {
+	e, found, err := h.c.Names.Find(m)
+	if err != nil {
+		return log.Entry{}, false, fmt.Errorf("index: %v", err)
+	}
+	return e, found && e.Index < h.c.Log.Published().Size, nil
+}
+
+// stored serves a file of the store. The file goes to ServeContent as it is,
+// so that the kernel can send it.
+func (h *Handler) stored(w http.ResponseWriter, r *http.Request, rec log.Record, k store.Kind) error {
+	f, meta, err := h.c.Store.Open(rec, k)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	header(w, contentType[k], forEver, meta.ETag)
+	http.ServeContent(w, r, "", time.Time{}, f)
+	return nil
+}
+
+var contentType = map[store.Kind]string{
+	store.Info: "application/json",
+	store.Mod:  "text/plain; charset=utf-8",
+	store.Zip:  "application/zip",
+}
+
+func header(w http.ResponseWriter, contentType, cache, etag string) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", cache)
+	h.Set("ETag", etag)
+	h.Set("X-Content-Type-Options", "nosniff")
+}
+
+// resolved serves a short answer that may be another in a while.
+func resolved(w http.ResponseWriter, r *http.Request, contentType string, body string) {
+	sum := sha256.Sum256([]byte(body))
+	header(w, contentType, briefly, `"`+hex.EncodeToString(sum[:])+`"`)
+	w.Header().Set("Vary", "Disable-Module-Fetch")
+	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(body))
+}
+
+// query serves what upstream says a version, branch or commit is.
+func (h *Handler) query(w http.ResponseWriter, r *http.Request, q request) error {
+	if q.cachedOnly {
+		return notFound("%s is not in this mirror: temporarily unavailable", q.version())
+	}
+	data, err := h.c.Admission.Info(r.Context(), q.path, q.query, false)
+	if err != nil {
+		return err
+	}
+	resolved(w, r, contentType[store.Info], string(data))
+	return nil
+}
+
+// logged returns the versions of the module path in the published log.
+func (h *Handler) logged(path string) ([]index.Version, error) {
+	vs, err := h.c.Names.Versions(path, h.c.Log.Published().Size)
+	if err != nil {
+		return nil, fmt.Errorf("index: %v", err)
+	}
+	return vs, nil
+}
+
+// list serves the union of what upstream lists and what is logged.
+func (h *Handler) list(w http.ResponseWriter, r *http.Request, q request) error {
+	logged, err := h.logged(q.path)
+	if err != nil {
+		return err
+	}
+	var versions []string
+	if q.cachedOnly {
+		err = notFound("%s is not in this mirror: temporarily unavailable", q.path)
+	} else {
+		versions, err = h.c.Admission.List(r.Context(), q.path, len(logged) > 0)
+	}
+	if err != nil && len(logged) == 0 {
+		return err
+	}
+	for _, v := range logged {
+		if !module.IsPseudoVersion(v.Version) {
+			versions = append(versions, v.Version)
+		}
+	}
+	semver.Sort(versions)
+	var b strings.Builder
+	for _, v := range slices.Compact(versions) {
+		b.WriteString(v)
+		b.WriteByte('\n')
+	}
+	resolved(w, r, "text/plain; charset=utf-8", b.String())
+	return nil
+}
+
+// latest serves what upstream calls the latest version, or the log's.
+func (h *Handler) latest(w http.ResponseWriter, r *http.Request, q request) error {
+	logged, err := h.logged(q.path)
+	if err != nil {
+		return err
+	}
+	var data []byte
+	if q.cachedOnly {
+		err = notFound("%s is not in this mirror: temporarily unavailable", q.path)
+	} else {
+		data, err = h.c.Admission.Latest(r.Context(), q.path, len(logged) > 0)
+	}
+	if err != nil {
+		if len(logged) == 0 {
+			return err
+		}
+		if data, err = h.loggedLatest(q.path, logged); err != nil {
+			return err
+		}
+	}
+	resolved(w, r, contentType[store.Info], string(data))
+	return nil
+}
+
+// loggedLatest returns the latest of the logged versions: the highest release,
+// else the highest prerelease, else the newest pseudo-version. A version
+// without a go.mod of its major version (+incompatible) comes after those
+// with one.
+func (h *Handler) loggedLatest(path string, logged []index.Version) ([]byte, error) {
+	best := slices.MaxFunc(logged, func(a, b index.Version) int {
+		if c := rank(a.Version) - rank(b.Version); c != 0 {
+			return c
+		}
+		if module.IsPseudoVersion(a.Version) {
+			ta, _ := module.PseudoVersionTime(a.Version)
+			tb, _ := module.PseudoVersionTime(b.Version)
+			if c := ta.Compare(tb); c != 0 {
+				return c
+			}
+		}
+		return semver.Compare(a.Version, b.Version)
+	})
+	i := store.VersionInfo{Version: best.Version, Time: h.timeOf(path, best)}
+	return json.Marshal(i)
+}
+
+func rank(v string) int {
+	n := 0
+	switch {
+	case module.IsPseudoVersion(v):
+	case semver.Prerelease(v) != "":
+		n = 2
+	default:
+		n = 4
+	}
+	if semver.Build(v) == "" {
+		n++
+	}
+	return n
+}
+
+// timeOf returns the time of a logged version: as its .info says, else as its
+// pseudo-version says, else the time when it was logged.
+func (h *Handler) timeOf(path string, v index.Version) time.Time {
+	m := module.Version{Path: path, Version: v.Version}
+	if e, found, err := h.find(m); err == nil && found {
+		if i, err := h.c.Store.ReadInfo(e.Record); err == nil && !i.Time.IsZero() {
+			return i.Time.UTC()
+		}
+	}
+	if t, err := module.PseudoVersionTime(v.Version); err == nil {
+		return t.UTC()
+	}
+	return v.Time.UTC()
+}

@@ -1,0 +1,79 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+
+	"example.org/sumlog/internal/durable"
+)
+
+// Publish adds m to the @v/list of its module, for those who read the tree
+// without a server. It is called when m's entry is published and its .info is
+// here. Pseudo-versions are left out, as everywhere.
+func (s *Store) Publish(m module.Version) error {
+	name, err := Name(m, Info)
+	if err != nil {
+		return err
+	}
+	if module.IsPseudoVersion(m.Version) {
+		return nil
+	}
+	list := name[:strings.LastIndexByte(name, '/')] + "/list"
+	defer s.locks.lock(list)()
+	data, err := s.root.ReadFile(list)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	versions := strings.Fields(string(data))
+	if slices.Contains(versions, m.Version) {
+		return nil
+	}
+	versions = slices.DeleteFunc(append(versions, m.Version), func(v string) bool { return !semver.IsValid(v) })
+	semver.Sort(versions)
+	return durable.WriteFile(s.root, list, []byte(strings.Join(versions, "\n")+"\n"), 0o644)
+}
+
+// keyed is a lock for each name in use.
+type keyed struct {
+	mu    sync.Mutex
+	locks map[string]*counted
+}
+
+type counted struct {
+	sync.Mutex
+	users int // guarded by keyed.mu
+}
+
+// lock takes the lock of name and returns the function that gives it back.
+func (k *keyed) lock(name string) (unlock func()) {
+	k.mu.Lock()
+	if k.locks == nil {
+		k.locks = make(map[string]*counted)
+	}
+	l := k.locks[name]
+	if l == nil {
+		l = new(counted)
+		k.locks[name] = l
+	}
+	l.users++
+	k.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		k.mu.Lock()
+		if l.users--; l.users == 0 {
+			delete(k.locks, name)
+		}
+		k.mu.Unlock()
+	}
+}

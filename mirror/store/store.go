@@ -1,0 +1,365 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+// Package store keeps the bytes of module versions.
+//
+// It is a plain GOPROXY file tree (https://go.dev/ref/mod#goproxy-protocol)
+// below one directory, so that GOPROXY=file://DIR works without any server:
+//
+//	ESCAPED-PATH/@v/ESCAPED-VERSION.info   JSON, as upstream gave it
+//	ESCAPED-PATH/@v/ESCAPED-VERSION.mod
+//	ESCAPED-PATH/@v/ESCAPED-VERSION.zip
+//	ESCAPED-PATH/@v/list                   logged versions, pseudo-versions left out
+//	.tmp/                                  files being made
+//	.bad/                                  files that did not match their record
+//
+// No module path begins with a dot, so the last two clash with nothing.
+//
+// # What is checked
+//
+// The store trusts no bytes, its own included. A .mod and a .zip get their name
+// only after their hashes were found to be those of a [log.Record]; a .info,
+// which no hash covers, only as valid JSON that names exactly its version.
+// The first time a process opens a file it checks the file again, and whenever
+// the file is no longer the one it checked (device, inode, size or time of
+// change differ): a file that rotted, or that somebody put there, is never
+// handed out. It is moved to .bad, and not removed, because it may be the only
+// copy there is; the caller is told [ErrDamaged], which is also
+// [fs.ErrNotExist], and may fetch it again.
+//
+// The .info and .mod of a version are put together, from one copy of the
+// module; the zip is bound to them by the record.
+//
+// The store does not know what is logged. A version's files may be here before
+// its entry is published, and after a crash without one; who serves them asks
+// the log first. The lists name only what [Store.Publish] was told.
+//
+// # What a crash leaves
+//
+// Each file is written under .tmp, synced and renamed, so a final name always
+// holds a whole, checked file. Left behind may be files in .tmp, which [Open]
+// removes; a version with some of its files only; and a list without the
+// version published last, which the next Publish of that version adds.
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"runtime"
+	"time"
+
+	"golang.org/x/mod/module"
+
+	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/log"
+	"example.org/sumlog/mirror/internal/lru"
+)
+
+// A Kind is one of the three files of a module version.
+type Kind string
+
+const (
+	Info Kind = "info"
+	Mod  Kind = "mod"
+	Zip  Kind = "zip"
+)
+
+// Sizes in bytes above which nothing is stored.
+const (
+	MaxInfo = 64 << 10
+	MaxMod  = 16 << 20  // zip.MaxGoMod
+	MaxZip  = 500 << 20 // zip.MaxZipFile
+)
+
+const (
+	tempDir = ".tmp"
+	badDir  = ".bad"
+
+	// maxElem is the longest file name a common file system takes.
+	maxElem = 255
+
+	// maxMemo bounds the memory of checked files, at about 300 bytes each.
+	maxMemo = 1 << 15
+)
+
+// ErrDamaged is wrapped by the error of [Store.Open] when the stored file did
+// not match its record and was moved aside. That error is [fs.ErrNotExist] too.
+var ErrDamaged = errors.New("stored file does not match its record")
+
+// ErrName is wrapped by every error about a module version that can have no
+// files, because it is malformed, not canonical, or too long for a file system.
+var ErrName = errors.New("no valid module version")
+
+// Config says where a store is.
+type Config struct {
+	// Dir is the directory; it is made if it is missing, its parent is not.
+	Dir string
+
+	// Logger gets a line for each file found damaged. Nil discards.
+	Logger *slog.Logger
+}
+
+// A Store is a file tree of module versions. It is safe for concurrent use by
+// one process; the lock of the data directory keeps out others.
+type Store struct {
+	root *os.Root
+	log  *slog.Logger
+	memo *lru.Cache[string, checked]
+
+	// locks holds the lock of each version or list being changed or checked.
+	locks keyed
+
+	// hashing has room for as many file checks as there are processors, so
+	// that a restart with a cold memo does not starve what needs none.
+	hashing chan struct{}
+}
+
+// checked says that a file was found to match want.
+type checked struct {
+	file identity
+	want string // the hash of the record; "" for a .info
+	meta Meta
+}
+
+// Meta describes an open file.
+type Meta struct {
+	ETag string // strong: the hex SHA-256 of the file, in quotes
+	Size int64
+}
+
+// Open opens the store in c.Dir and removes the temporary files that a crash
+// left there.
+func Open(c Config) (*Store, error) {
+	if err := os.Mkdir(c.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	root, err := os.OpenRoot(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := durable.Sweep(root, tempDir); err != nil {
+		root.Close()
+		return nil, err
+	}
+	l := c.Logger
+	if l == nil {
+		l = slog.New(slog.DiscardHandler)
+	}
+	return &Store{
+		root:    root,
+		log:     l,
+		memo:    lru.New[string, checked](maxMemo, nil),
+		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	}, nil
+}
+
+// Close gives up the directory. Files that were opened stay readable.
+func (s *Store) Close() error { return s.root.Close() }
+
+// Name returns the name below the store, which is also the path of the GOPROXY
+// protocol, of the k file of m. It is the check that every module version from
+// outside has to pass before anything is done for it: errors wrap [ErrName].
+func Name(m module.Version, k Kind) (string, error) {
+	if err := module.Check(m.Path, m.Version); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrName, err)
+	}
+	if module.CanonicalVersion(m.Version) != m.Version {
+		return "", fmt.Errorf("%w: version %q is not canonical", ErrName, m.Version)
+	}
+	p, err := module.EscapePath(m.Path)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrName, err)
+	}
+	v, err := module.EscapeVersion(m.Version)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrName, err)
+	}
+	// The longest of the three names decides for all, so that no version is
+	// admitted whose .info could not be stored.
+	if len(v)+len(".info") > maxElem || longElem(p) || len(p) > log.MaxRecord/4 {
+		return "", fmt.Errorf("%w: name too long", ErrName)
+	}
+	return p + "/@v/" + v + "." + string(k), nil
+}
+
+func longElem(p string) bool {
+	n := 0
+	for i := range len(p) {
+		if n++; p[i] == '/' {
+			n = 0
+		}
+		if n > maxElem {
+			return true
+		}
+	}
+	return false
+}
+
+// Open opens the k file of rec's module version, which the caller closes. The
+// file was checked against rec. It is not wrapped, so that it can be sent
+// without being copied through this process. If there is none, or none that
+// matches, the error is [fs.ErrNotExist].
+// That nobody writes to it while it is read is taken for granted: this process
+// replaces files and never changes them.
+func (s *Store) Open(rec log.Record, k Kind) (*os.File, Meta, error) {
+	name, err := Name(rec.Module, k)
+	if err != nil {
+		return nil, Meta{}, err
+	}
+	f, err := s.root.Open(name)
+	if err != nil {
+		return nil, Meta{}, err
+	}
+	id, err := identify(f)
+	if c, ok := s.memo.Get(name); ok && err == nil && c.file == id && c.want == want(rec, k) {
+		return f, c.meta, nil
+	}
+	f.Close()
+	return s.recheck(rec, k, name)
+}
+
+// ReadInfo returns what the stored .info of rec says.
+func (s *Store) ReadInfo(rec log.Record) (VersionInfo, error) {
+	f, _, err := s.Open(rec, Info)
+	if err != nil {
+		return VersionInfo{}, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxInfo+1))
+	if err != nil {
+		return VersionInfo{}, err
+	}
+	return ParseInfo(data, rec.Module)
+}
+
+// recheck opens a file that the memo does not vouch for. The version is locked
+// meanwhile: a file is read once however many ask for it, and none is moved
+// aside that was just put.
+func (s *Store) recheck(rec log.Record, k Kind, name string) (*os.File, Meta, error) {
+	defer s.locks.lock(rec.Module.String())()
+	f, err := s.root.Open(name)
+	if err != nil {
+		return nil, Meta{}, err
+	}
+	id, err := identify(f)
+	if c, ok := s.memo.Get(name); ok && err == nil && c.file == id && c.want == want(rec, k) {
+		return f, c.meta, nil
+	}
+	var sum string
+	if err == nil {
+		sum, err = s.check(f, rec, k, id)
+	}
+	var bad *MismatchError
+	switch {
+	case errors.As(err, &bad):
+		f.Close()
+		return nil, Meta{}, s.setAside(name, err)
+	case err != nil:
+		f.Close()
+		return nil, Meta{}, err
+	}
+	return f, s.remember(name, id, want(rec, k), sum), nil
+}
+
+func (s *Store) remember(name string, id identity, want, sum string) Meta {
+	meta := Meta{ETag: `"` + sum + `"`, Size: id.size}
+	s.memo.Put(name, checked{id, want, meta})
+	return meta
+}
+
+// setAside moves a damaged file out of the tree and returns the error to
+// report.
+func (s *Store) setAside(name string, cause error) error {
+	s.memo.Delete(name)
+	aside := path.Join(badDir, time.Now().UTC().Format("20060102T150405.000000000Z"))
+	err := durable.MkdirAll(s.root, badDir)
+	if err == nil {
+		err = s.root.Rename(name, aside)
+	}
+	if err == nil {
+		err = durable.SyncDir(s.root, path.Dir(name))
+	}
+	s.log.Error("stored file does not match its record", "file", name, "moved_to", aside, "cause", cause, "err", err)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w: %w", name, ErrDamaged, fs.ErrNotExist)
+}
+
+// PutMod stores the .info and the .mod of rec's version, both from one copy of
+// the module, after checking them. A *[MismatchError] says that they are not
+// rec's; nothing is stored then.
+func (s *Store) PutMod(rec log.Record, info, mod []byte) error {
+	name, err := Name(rec.Module, Mod)
+	if err != nil {
+		return err
+	}
+	infoName, err := Name(rec.Module, Info)
+	if err != nil {
+		return err
+	}
+	if _, err := ParseInfo(info, rec.Module); err != nil {
+		return err
+	}
+	h, err := hashMod(bytes.NewReader(mod))
+	if err != nil {
+		return err
+	}
+	if h != rec.Mod {
+		return &MismatchError{Module: rec.Module, Kind: Mod, Want: rec.Mod, Got: h}
+	}
+	defer s.locks.lock(rec.Module.String())()
+	if err := s.write(name, mod, rec.Mod); err != nil {
+		return err
+	}
+	// The .info last: a .info without its .mod never stands.
+	return s.write(infoName, info, "")
+}
+
+// write gives a small checked file its name.
+func (s *Store) write(name string, data []byte, want string) error {
+	f, err := durable.Create(s.root, tempDir)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(data)
+	return s.commit(f, name, want, hex.EncodeToString(sum[:]))
+}
+
+// commit gives f its name and remembers that it was checked.
+func (s *Store) commit(f *durable.File, name, want, sum string) error {
+	id, err := identify(f.File)
+	if err != nil {
+		return err
+	}
+	// Whatever happens below, what the memo knew of the name is over.
+	s.memo.Delete(name)
+	if err := f.Commit(name); err != nil {
+		return err
+	}
+	s.remember(name, id, want, sum)
+	return nil
+}
+
+func want(rec log.Record, k Kind) string {
+	switch k {
+	case Mod:
+		return rec.Mod
+	case Zip:
+		return rec.Zip
+	}
+	return ""
+}

@@ -1,0 +1,77 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+)
+
+// A Chain is a list of upstreams made ready. The zero Chain is off.
+type Chain struct {
+	links []link
+}
+
+type link struct {
+	source   *Source
+	anyError bool
+}
+
+// Chain returns l as a chain of sources that c speaks to.
+func (c *Client) Chain(l List) *Chain {
+	chain := new(Chain)
+	for _, e := range l.Entries {
+		chain.links = append(chain.links, link{c.Source(e.URL), e.AnyError})
+	}
+	return chain
+}
+
+// Off reports whether the chain has no source.
+func (c *Chain) Off() bool { return len(c.links) == 0 }
+
+// Get is [Source.Get] of the sources in turn, and names the one that answered.
+func (c *Chain) Get(ctx context.Context, path string, limit int64) (data []byte, from *Source, err error) {
+	from, err = c.walk(ctx, func(s *Source) (err error) {
+		data, err = s.Get(ctx, path, limit)
+		return err
+	})
+	return data, from, err
+}
+
+// Download is [Source.Download] of the sources in turn, and names the one that
+// answered.
+func (c *Chain) Download(ctx context.Context, path string, f File, limit int64) (from *Source, err error) {
+	return c.walk(ctx, func(s *Source) error {
+		return s.Download(ctx, path, f, limit)
+	})
+}
+
+// walk asks the sources in turn until one answers or its error ends the walk.
+// The error it returns is the last one that is not absence, if any is: of an
+// upstream that is down and one that knows nothing, the first may have had it.
+// So does the go command (cmd/go/internal/modfetch, TryProxies).
+func (c *Chain) walk(ctx context.Context, ask func(*Source) error) (*Source, error) {
+	worst, broken := error(ErrOff), false
+	for _, l := range c.links {
+		err := ask(l.source)
+		if err == nil {
+			return l.source, nil
+		}
+		e, theirs := errors.AsType[*Error](err)
+		if !theirs || ctx.Err() != nil {
+			return nil, err // a full disk, or nobody waits: not the next one's turn
+		}
+		if !e.Is(fs.ErrNotExist) {
+			worst, broken = err, true
+			if !l.anyError {
+				break
+			}
+		} else if !broken {
+			worst = err
+		}
+	}
+	return nil, worst
+}

@@ -1,0 +1,344 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// UserAgent is what upstreams see in their logs.
+const UserAgent = "sumlog/1"
+
+const (
+	maxTries     = 3               // of one request to one upstream
+	maxWait      = 5 * time.Second // longest Retry-After that is waited for
+	maxRedirects = 10              // as the go command
+
+	// What of an error's text is kept: as much as the go command shows.
+	maxTextLines = 8
+	maxTextBytes = maxTextLines * 81
+)
+
+// A Config configures a [Client]. The zero value is right for production.
+type Config struct {
+	// Header bounds a try from its start to the end of the answer's headers,
+	// redirects included. Default 20 s.
+	Header time.Duration
+
+	// Stall bounds how long a body may give no byte. Default 20 s.
+	Stall time.Duration
+
+	// Total bounds a Get with all its tries, so that an upstream cannot keep
+	// it for ever with a byte at a time. A Download, which may rightly be
+	// long, is bounded by its context alone. Default 1 min.
+	Total time.Duration
+
+	// Logger gets each exchange at debug level. Default: none.
+	Logger *slog.Logger
+}
+
+// A Client speaks HTTP to upstreams. It is safe for concurrent use.
+type Client struct {
+	header, stall, total time.Duration
+	pause                time.Duration // mean time before the second try
+	logger               *slog.Logger
+	transport            *http.Transport
+	http                 *http.Client
+}
+
+// NewClient returns a client.
+func NewClient(c Config) *Client {
+	t := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment, // as the go command
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		ForceAttemptHTTP2:      true,
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConnsPerHost:    16,
+		MaxConnsPerHost:        64,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	logger := c.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	orDefault := func(d, def time.Duration) time.Duration {
+		if d == 0 {
+			return def
+		}
+		return d
+	}
+	return &Client{
+		header:    orDefault(c.Header, 20*time.Second),
+		stall:     orDefault(c.Stall, 20*time.Second),
+		total:     orDefault(c.Total, time.Minute),
+		pause:     300 * time.Millisecond,
+		logger:    logger,
+		transport: t,
+		http:      &http.Client{Transport: t, CheckRedirect: checkRedirect},
+	}
+}
+
+// Close closes idle connections. What is under way goes on.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// errRedirect is wrapped by the error of a redirect that is not followed.
+var errRedirect = errors.New("redirect refused")
+
+// checkRedirect names hosts only: the rest of a redirect's URL may be a signed
+// permission to read an object store.
+func checkRedirect(r *http.Request, via []*http.Request) error {
+	last := via[len(via)-1].URL
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("%w: more than %d", errRedirect, maxRedirects)
+	}
+	if r.URL.Scheme != "https" && (r.URL.Scheme != "http" || last.Scheme == "https") {
+		return fmt.Errorf("%w: from %s://%s to %s://%s", errRedirect, last.Scheme, last.Host, r.URL.Scheme, r.URL.Host)
+	}
+	return nil
+}
+
+// errStalled is the cause of the cancellation of an exchange that is silent.
+var errStalled error = stalledError{}
+
+type stalledError struct{}
+
+func (stalledError) Error() string   { return "upstream is silent" }
+func (stalledError) Timeout() bool   { return true }
+func (stalledError) Temporary() bool { return true }
+
+// get writes what u answers to a writer that begin returns, anew for each try.
+// user is the user of the list's entry; name is u fit to be shown.
+func (c *Client) get(ctx context.Context, u *url.URL, user *url.Userinfo, limit int64, begin func() (io.Writer, error)) error {
+	name := redact(u)
+	for n := 1; ; n++ {
+		w, err := begin()
+		if err != nil {
+			return err
+		}
+		start := time.Now()
+		err = c.try(ctx, u, user, limit, w)
+		c.logger.DebugContext(ctx, "asked upstream", "url", name, "try", n, "duration", time.Since(start), "err", err)
+		e, ok := errors.AsType[*Error](err)
+		if !ok {
+			return err // nil, or ours
+		}
+		wait, again := c.again(e, n)
+		if !again || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return &Error{URL: name, Err: context.Cause(ctx)}
+		}
+	}
+}
+
+// again decides whether the n'th try, which failed with e, has a successor,
+// and when. Silence has none: waiting once is enough.
+func (c *Client) again(e *Error, n int) (wait time.Duration, again bool) {
+	if n >= maxTries || e.RetryAfter > maxWait {
+		return 0, false
+	}
+	switch e.Status {
+	default:
+		return 0, false
+	case 0:
+		if !transient(e) {
+			return 0, false
+		}
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	}
+	// Jitter keeps those that failed together from coming back together.
+	pause := c.pause << (n - 1)
+	pause = pause/2 + rand.N(pause)
+	return max(e.RetryAfter, pause), true
+}
+
+// transient reports whether an exchange without an answer may go better soon.
+func transient(e *Error) bool {
+	if e.Timeout() || errors.Is(e, context.Canceled) || errors.Is(e, errRedirect) || errors.Is(e, ErrTooLarge) {
+		return false
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](e); ok {
+		return false
+	}
+	dns, ok := errors.AsType[*net.DNSError](e)
+	return !ok || !dns.IsNotFound
+}
+
+// try does one exchange. Its errors are *Error, except those of w.
+func (c *Client) try(ctx context.Context, u *url.URL, user *url.Userinfo, limit int64, w io.Writer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(c.header, func() { cancel(errStalled) })
+	defer timer.Stop()
+
+	fail := func(err error) error {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		if ue, ok := errors.AsType[*url.Error](err); ok {
+			err = ue.Err // its URL may be that of a redirect, with a signature in it
+		}
+		return &Error{URL: redact(u), Err: err}
+	}
+	req, err := http.NewRequestWithContext(ctx, "GET", u.String(), nil)
+	if err != nil {
+		return fail(err)
+	}
+	req.Header.Set("User-Agent", UserAgent)
+	if user != nil {
+		password, _ := user.Password()
+		req.SetBasicAuth(user.Username(), password)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fail(err)
+	}
+	defer resp.Body.Close()
+	body := &steadyReader{resp.Body, timer, c.stall}
+
+	if resp.StatusCode != http.StatusOK {
+		return &Error{
+			URL:        redact(u),
+			Status:     resp.StatusCode,
+			RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()),
+			Text:       errorText(resp.Header.Get("Content-Type"), body),
+		}
+	}
+	if resp.ContentLength > limit {
+		return fail(fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, resp.ContentLength, limit))
+	}
+	return copyBody(w, body, limit, fail)
+}
+
+// copyBody copies up to limit bytes. What goes wrong with r is given to fail;
+// what goes wrong with w is returned as it is: it is ours.
+func copyBody(w io.Writer, r io.Reader, limit int64, fail func(error) error) error {
+	mine := &writerError{w: w}
+	n, err := io.Copy(mine, io.LimitReader(r, limit+1))
+	switch {
+	case mine.err != nil:
+		return mine.err
+	case err != nil:
+		return fail(err)
+	case n > limit:
+		return fail(fmt.Errorf("%w: limit %d", ErrTooLarge, limit))
+	}
+	return nil
+}
+
+// A writerError remembers the error of its writer, to tell it from a reader's.
+type writerError struct {
+	w   io.Writer
+	err error
+}
+
+func (w *writerError) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	if err != nil {
+		w.err = err
+	}
+	return n, err
+}
+
+// A steadyReader lets timer run while it waits for bytes, and only then: the
+// time that the reader's user takes is not the upstream's.
+type steadyReader struct {
+	r     io.Reader
+	timer *time.Timer
+	stall time.Duration
+}
+
+func (r *steadyReader) Read(p []byte) (int, error) {
+	r.timer.Reset(r.stall)
+	n, err := r.r.Read(p)
+	r.timer.Stop()
+	return n, err
+}
+
+// parseRetryAfter parses the field of RFC 9110, section 10.2.3: seconds or a
+// date. What it cannot read is 0; more than a day is a day.
+func parseRetryAfter(s string, now time.Time) time.Duration {
+	const most = 24 * time.Hour
+	if s == "" {
+		return 0
+	}
+	if strings.Trim(s, "0123456789") == "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || n > int64(most/time.Second) {
+			return most
+		}
+		return time.Duration(n) * time.Second
+	}
+	t, err := http.ParseTime(s)
+	if err != nil {
+		return 0
+	}
+	return min(max(t.Sub(now), 0), most)
+}
+
+// errorText returns what an error's body says to a human: its first paragraph,
+// if it is plain text and printable throughout. The text is shown on terminals,
+// so escape sequences and direction overrides must not get through.
+func errorText(contentType string, body io.Reader) string {
+	mediaType, params, _ := mime.ParseMediaType(contentType)
+	if mediaType != "text/plain" {
+		return ""
+	}
+	switch strings.ToLower(params["charset"]) {
+	default:
+		return ""
+	case "", "utf-8", "us-ascii":
+	}
+	// An error here means less text; the status has been had already.
+	b, _ := io.ReadAll(io.LimitReader(body, 2*maxTextBytes))
+	var text []string
+	room := maxTextBytes
+	for line := range strings.SplitSeq(string(b), "\n") {
+		line = strings.TrimRight(line, " \t\r")
+		if line == "" || len(text) == maxTextLines || room <= 0 {
+			break
+		}
+		if len(line) > room {
+			for room > 0 && !utf8.RuneStart(line[room]) {
+				room--
+			}
+			line = line[:room] + "…"
+		}
+		if !printable(line) {
+			return ""
+		}
+		room -= len(line)
+		text = append(text, line)
+	}
+	return strings.Join(text, "\n")
+}
+
+func printable(s string) bool {
+	for _, r := range s {
+		if r == utf8.RuneError || !unicode.IsGraphic(r) && r != '\t' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,598 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package upstream
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// newClient returns a client that waits little.
+func newClient(t testing.TB) *Client {
+	c := NewClient(Config{Header: 500 * time.Millisecond, Stall: 500 * time.Millisecond})
+	c.pause = time.Millisecond
+	t.Cleanup(c.Close)
+	return c
+}
+
+func mustList(t testing.TB, list string) List {
+	t.Helper()
+	l, err := ParseList(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func serve(t testing.TB, h http.HandlerFunc) *httptest.Server {
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func newSource(t testing.TB, h http.HandlerFunc) *Source {
+	return newClient(t).Source(mustList(t, serve(t, h).URL+"/base").Entries[0].URL)
+}
+
+// asError returns err as what it should be.
+func asError(t *testing.T, err error) *Error {
+	t.Helper()
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		t.Fatalf("error %v (%T) is not an *Error", err, err)
+	}
+	return e
+}
+
+// raw answers with the bytes of a whole HTTP message and closes.
+func raw(answer string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		io.WriteString(c, answer)
+		c.Close()
+	}
+}
+
+// hang waits until the client has gone.
+func hang(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+func status(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(code) }
+}
+
+func gzipped(n int) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	z.Write(make([]byte, n))
+	z.Close()
+	return b.Bytes()
+}
+
+// TestAnswers shows what each thing that an upstream can say becomes, by Get
+// and by Download, and how often it is asked.
+func TestAnswers(t *testing.T) {
+	const limit = 1000
+	type want struct {
+		status  int
+		absent  bool
+		timeout bool
+		large   bool
+		tries   int64
+	}
+	tests := []struct {
+		name    string
+		handler http.HandlerFunc
+		want    want
+	}{
+		{"404", status(404), want{status: 404, absent: true, tries: 1}},
+		{"410", status(410), want{status: 410, absent: true, tries: 1}},
+		{"401", status(401), want{status: 401, tries: 1}},
+		{"403", status(403), want{status: 403, tries: 1}},
+		{"429", status(429), want{status: 429, tries: 3}},
+		{"500", status(500), want{status: 500, tries: 1}},
+		{"501", status(501), want{status: 501, tries: 1}},
+		{"502", status(502), want{status: 502, tries: 3}},
+		{"503", status(503), want{status: 503, tries: 3}},
+		{"504", status(504), want{status: 504, tries: 3}},
+		{"204", status(204), want{status: 204, tries: 1}},
+		{"304", status(304), want{status: 304, tries: 1}},
+		{"206", raw("HTTP/1.1 206 Partial Content\r\nContent-Length: 2\r\n\r\nok"), want{status: 206, tries: 1}},
+		{"300 without location", status(300), want{status: 300, tries: 1}},
+		{"not HTTP", raw("hello\r\n\r\n"), want{tries: 3}},
+		{"closed", raw(""), want{tries: 3}},
+		{"truncated", raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"), want{tries: 3}},
+		{"truncated chunks", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n"), want{tries: 3}},
+		{"bad chunk", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), want{tries: 3}},
+		{"two lengths", raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok"), want{tries: 3}},
+		{"header too large", raw("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"), want{tries: 3}},
+		{"no gzip", raw("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok"), want{tries: 3}},
+		{"hangs", hang, want{timeout: true, tries: 1}},
+		{"hangs in body", func(w http.ResponseWriter, r *http.Request) {
+			w.Write([]byte("begin"))
+			w.(http.Flusher).Flush()
+			hang(w, r)
+		}, want{timeout: true, tries: 1}},
+		{"redirect loop", func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "info") {
+				http.Redirect(w, r, "/base/m/@v/v1.0.0.info", http.StatusFound)
+			}
+		}, want{tries: maxRedirects}},
+		{"redirect to a file", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		}, want{tries: 1}},
+		{"announced too large", raw("HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"), want{large: true, tries: 1}},
+		{"endless", func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				w.Write(make([]byte, 1<<10))
+			}
+		}, want{large: true, tries: 1}},
+		{"gzip bomb", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Write(gzipped(limit + 1))
+		}, want{large: true, tries: 1}},
+	}
+	ways := map[string]func(*testing.T, *Source) error{
+		"get": func(t *testing.T, s *Source) error {
+			_, err := s.Get(t.Context(), "m/@v/v1.0.0.info", limit)
+			return err
+		},
+		"download": func(t *testing.T, s *Source) error {
+			return s.Download(t.Context(), "m/@v/v1.0.0.info", tempFile(t), limit)
+		},
+	}
+	for _, tt := range tests {
+		for way, ask := range ways {
+			t.Run(tt.name+"/"+way, func(t *testing.T) {
+				t.Parallel()
+				var n atomic.Int64
+				err := ask(t, newSource(t, func(w http.ResponseWriter, r *http.Request) {
+					n.Add(1)
+					tt.handler(w, r)
+				}))
+				e := asError(t, err)
+				got := want{e.Status, errors.Is(err, fs.ErrNotExist), e.Timeout(), errors.Is(err, ErrTooLarge), n.Load()}
+				if got != tt.want {
+					t.Errorf("%v:\n got %+v\nwant %+v", err, got, tt.want)
+				}
+				if !strings.Contains(err.Error(), "/base/m/@v/v1.0.0.info") {
+					t.Errorf("error %q does not say what was read", err)
+				}
+			})
+		}
+	}
+}
+
+func tempFile(t *testing.T) *os.File {
+	f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestGet(t *testing.T) {
+	const limit = 1000
+	tests := []struct {
+		name    string
+		handler http.HandlerFunc
+		want    int
+	}{
+		{"empty", status(200), 0},
+		{"at the limit", func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, limit)) }, limit},
+		{"gzip at the limit", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Write(gzipped(limit))
+		}, limit},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/else" {
+				http.Redirect(w, r, "/else", http.StatusTemporaryRedirect)
+			}
+		}, 0},
+	}
+	for _, tt := range tests {
+		b, err := newSource(t, tt.handler).Get(t.Context(), "m/@latest", limit)
+		if err != nil || len(b) != tt.want {
+			t.Errorf("%s: %d bytes, %v, want %d", tt.name, len(b), err, tt.want)
+		}
+	}
+}
+
+func TestRequest(t *testing.T) {
+	var got string
+	s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r.Method + " " + r.URL.Path + " " + r.UserAgent() + r.Header.Get("Authorization")
+	})
+	if _, err := s.Get(t.Context(), "github.com/!burnt!sushi/toml/@v/v1.0.0?#.info", 1); err != nil {
+		t.Fatal(err)
+	}
+	if want := "GET /base/github.com/!burnt!sushi/toml/@v/v1.0.0?#.info " + UserAgent; got != want {
+		t.Errorf("upstream was asked %q, want %q", got, want)
+	}
+	for _, path := range []string{"", ".", "/m/@latest", "m/../x", "m//x", "m/", "../x", "m/./x"} {
+		got = ""
+		if _, err := s.Get(t.Context(), path, 1); !errors.Is(err, fs.ErrInvalid) || got != "" {
+			t.Errorf("Get(%q): %v, and upstream was asked %q", path, err, got)
+		}
+	}
+}
+
+func TestUser(t *testing.T) {
+	var user, password string
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ = r.BasicAuth()
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	t.Cleanup(srv.Close)
+	l := mustList(t, strings.Replace(srv.URL, "//", "//me:s%2Fecret@", 1))
+	_, _, err := trusting(t, srv).Chain(l).Get(t.Context(), "m/@v/list", 1)
+	if user != "me" || password != "s/ecret" {
+		t.Errorf("upstream got user %q, password %q", user, password)
+	}
+	if asError(t, err).Status != 403 || strings.Contains(err.Error(), "ecret") || strings.Contains(err.Error(), "me:") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// trusting returns a client that knows srv's certificate.
+func trusting(t *testing.T, srv *httptest.Server) *Client {
+	c := newClient(t)
+	pool := x509.NewCertPool()
+	pool.AddCert(srv.Certificate())
+	c.transport.TLSClientConfig = srv.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	c.transport.TLSClientConfig.RootCAs = pool
+	return c
+}
+
+func TestUnknownCertificate(t *testing.T) {
+	var n atomic.Int64
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
+	srv.Config.ErrorLog = nil
+	srv.Config.ConnState = func(c net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			n.Add(1)
+		}
+	}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	_, _, err := newClient(t).Chain(mustList(t, srv.URL)).Get(t.Context(), "m/@v/list", 1)
+	if asError(t, err).Status != 0 || n.Load() != 1 {
+		t.Errorf("%v after %d connections, want 1", err, n.Load())
+	}
+}
+
+func TestRedirectToInsecure(t *testing.T) {
+	asked := false
+	plain := serve(t, func(w http.ResponseWriter, r *http.Request) { asked = true })
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, plain.URL+"/x?signature=secret", http.StatusFound)
+	}))
+	t.Cleanup(srv.Close)
+	_, _, err := trusting(t, srv).Chain(mustList(t, srv.URL)).Get(t.Context(), "m/@v/list", 1)
+	if !errors.Is(asError(t, err), errRedirect) || asked {
+		t.Errorf("redirect from https to http: %v, followed: %v", err, asked)
+	}
+	if strings.Contains(err.Error(), "secret") {
+		t.Errorf("error shows the redirect's query: %v", err)
+	}
+}
+
+func TestRedirectErrorHidesURL(t *testing.T) {
+	s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://127.0.0.1:1/x?signature=secret", http.StatusFound)
+	})
+	_, err := s.Get(t.Context(), "m/@v/v1.0.0.zip", 1)
+	if asError(t, err); strings.Contains(err.Error(), "secret") {
+		t.Errorf("error shows the redirect's query: %v", err)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	for _, code := range []int{429, 503} {
+		var n atomic.Int64
+		s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
+			n.Add(1)
+			w.Header().Set("Retry-After", "120")
+			w.WriteHeader(code)
+		})
+		_, err := s.Get(t.Context(), "m/@v/list", 1)
+		if e := asError(t, err); e.RetryAfter != 2*time.Minute || e.Status != code || n.Load() != 1 {
+			t.Errorf("%d: %+v after %d tries, want RetryAfter 2m after 1", code, e, n.Load())
+		}
+	}
+	// A short one is waited for.
+	var n atomic.Int64
+	start := time.Now()
+	s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) == 1 {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(503)
+		}
+	})
+	if _, err := s.Get(t.Context(), "m/@v/list", 1); err != nil || time.Since(start) < time.Second {
+		t.Errorf("Get after Retry-After 1: %v after %v", err, time.Since(start))
+	}
+}
+
+func TestParseRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	tests := map[string]time.Duration{
+		"":                              0,
+		"0":                             0,
+		"7":                             7 * time.Second,
+		"-7":                            0,
+		"+7":                            0,
+		"7.5":                           0,
+		"soon":                          0,
+		"86401":                         24 * time.Hour,
+		"99999999999999999999":          24 * time.Hour,
+		"9223372036854775807":           24 * time.Hour,
+		"Sun, 22 Nov 2026 12:00:30 GMT": 30 * time.Second,
+		"Sun, 22 Nov 2026 11:59:30 GMT": 0,
+		"Sun, 22 Nov 2093 11:59:30 GMT": 24 * time.Hour,
+	}
+	for s, want := range tests {
+		if got := parseRetryAfter(s, now); got != want {
+			t.Errorf("parseRetryAfter(%q) = %v, want %v", s, got, want)
+		}
+	}
+}
+
+func FuzzParseRetryAfter(f *testing.F) {
+	for _, s := range []string{"", "7", "-1", "99999999999999999999", "Sun, 22 Nov 2026 12:00:30 GMT", "Sunday, 22-Nov-26 12:00:30 GMT"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if d := parseRetryAfter(s, time.Now()); d < 0 || d > 24*time.Hour {
+			t.Errorf("parseRetryAfter(%q) = %v", s, d)
+		}
+	})
+}
+
+func TestErrorText(t *testing.T) {
+	const plain = "text/plain; charset=UTF-8"
+	tests := []struct{ kind, body, want string }{
+		{plain, "not found: m@v1.0.0: unknown revision\n", "not found: m@v1.0.0: unknown revision"},
+		{"text/plain", "two\r\nlines\n\nand more", "two\nlines"},
+		{"text/html", "<p>no</p>", ""},
+		{"", "no", ""},
+		{"text/plain; charset=utf-16", "no", ""},
+		{plain, "bad \xff UTF-8", ""},
+		{plain, "escape \x1b[31m", ""},
+		{plain, "override \u202e", ""},
+		{plain, "back\rwards", ""},
+		{plain, strings.Repeat("l\n", 20), strings.TrimSpace(strings.Repeat("l\n", 8))},
+		{plain, strings.Repeat("€", 1000), strings.Repeat("€", 648/3) + "…"},
+	}
+	for _, tt := range tests {
+		if got := errorText(tt.kind, strings.NewReader(tt.body)); got != tt.want {
+			t.Errorf("errorText(%q, %.40q) = %q, want %q", tt.kind, tt.body, got, tt.want)
+		}
+	}
+	s := newSource(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "we have none", 404) })
+	if _, err := s.Get(t.Context(), "m/@v/list", 1); asError(t, err).Text != "we have none" {
+		t.Errorf("Text of %v", err)
+	}
+}
+
+func FuzzErrorText(f *testing.F) {
+	f.Add("text/plain", "a\nb\n\nc")
+	f.Add("text/plain; charset=utf-8", strings.Repeat("€", 700))
+	f.Add("text/plain; charset=us-ascii", "\x1b[2J")
+	f.Fuzz(func(t *testing.T, kind, body string) {
+		s := errorText(kind, strings.NewReader(body))
+		if len(s) > maxTextBytes+maxTextLines+len("…") || strings.Count(s, "\n") >= maxTextLines || !printable(strings.ReplaceAll(s, "\n", "")) {
+			t.Errorf("errorText(%q, %q) = %q", kind, body, s)
+		}
+	})
+}
+
+func TestDownloadRetries(t *testing.T) {
+	var n atomic.Int64
+	s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) == 1 {
+			raw("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nlong but truncated")(w, r)
+			return
+		}
+		io.WriteString(w, "whole")
+	})
+	f := tempFile(t)
+	if err := s.Download(t.Context(), "m/@v/v1.0.0.zip", f, 100); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(f.Name()); err != nil || string(b) != "whole" {
+		t.Errorf("file holds %q, %v after a second try", b, err)
+	}
+}
+
+// TestDownloadOwnError shows that a full disk is no upstream's fault, and that
+// the next upstream is not asked because of it.
+func TestDownloadOwnError(t *testing.T) {
+	var n atomic.Int64
+	h := func(w http.ResponseWriter, r *http.Request) { n.Add(1); io.WriteString(w, "bytes") }
+	chain := newClient(t).Chain(mustList(t, serve(t, h).URL+"|"+serve(t, h).URL))
+	_, err := chain.Download(t.Context(), "m/@v/v1.0.0.zip", fullDisk{tempFile(t)}, 100)
+	if _, theirs := errors.AsType[*Error](err); theirs || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Download to a full disk: %v (%T)", err, err)
+	}
+	if n.Load() != 1 {
+		t.Errorf("%d requests, want 1", n.Load())
+	}
+}
+
+type fullDisk struct{ *os.File }
+
+func (fullDisk) Write(p []byte) (int, error)         { return 0, syscall.ENOSPC }
+func (fullDisk) ReadFrom(r io.Reader) (int64, error) { return 0, syscall.ENOSPC }
+
+// TestDrip shows that bytes that keep coming, slowly, are not silence, and
+// that a Get ends all the same.
+func TestDrip(t *testing.T) {
+	c := NewClient(Config{Stall: 2 * time.Second, Total: 3 * time.Second})
+	t.Cleanup(c.Close)
+	srv := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			w.Write([]byte("x"))
+			w.(http.Flusher).Flush()
+			select {
+			case <-r.Context().Done():
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	})
+	start := time.Now()
+	_, err := c.Source(mustList(t, srv.URL).Entries[0].URL).Get(t.Context(), "m/@v/list", 1<<20)
+	if !asError(t, err).Timeout() || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) < 3*time.Second {
+		t.Errorf("Get of a drip: %v after %v, want the deadline of 3s", err, time.Since(start))
+	}
+}
+
+func TestCancel(t *testing.T) {
+	for name, h := range map[string]http.HandlerFunc{"hangs": hang, "503": status(503)} {
+		ctx, cancel := context.WithCancel(t.Context())
+		c := NewClient(Config{})
+		c.pause = time.Hour
+		t.Cleanup(c.Close)
+		var n atomic.Int64
+		srv := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			n.Add(1)
+			if name == "503" {
+				time.AfterFunc(50*time.Millisecond, cancel)
+			} else {
+				cancel()
+			}
+			h(w, r)
+		})
+		chain := c.Chain(mustList(t, srv.URL+"|"+srv.URL))
+		_, _, err := chain.Get(ctx, "m/@v/list", 1)
+		if asError(t, err); !errors.Is(err, context.Canceled) || n.Load() != 1 {
+			t.Errorf("%s: %v after %d requests, want context.Canceled after 1", name, err, n.Load())
+		}
+	}
+}
+
+func TestChain(t *testing.T) {
+	up := map[string]string{}
+	asked := ""
+	for _, code := range []int{200, 404, 410, 403, 500} {
+		up[fmt.Sprint(code)] = serve(t, func(w http.ResponseWriter, r *http.Request) {
+			asked += fmt.Sprint(code, " ")
+			w.WriteHeader(code)
+		}).URL
+	}
+	up["file"] = "file://" + t.TempDir()
+	// In lists below, numbers stand for upstreams that answer so.
+	tests := []struct{ list, asked, want string }{
+		{"200", "200", "200"},
+		{"404,200", "404 200", "200"},
+		{"410,200", "410 200", "200"},
+		{"file,200", "200", "200"},
+		{"500,200", "500", "500"},
+		{"500|200", "500 200", "200"},
+		{"403,200", "403", "403"},
+		{"404,410", "404 410", "410"},
+		{"500|404", "500 404", "500"},
+		{"404,500", "404 500", "500"},
+		{"500|403|404", "500 403 404", "403"},
+		{"404,off", "404", "404"},
+		{"500|off,200", "500", "500"},
+		{"404,direct,200", "404", "404"},
+		{"off", "", "off"},
+		{"direct", "", "off"},
+	}
+	for _, tt := range tests {
+		list := tt.list
+		for name, url := range up {
+			list = strings.ReplaceAll(list, name, url)
+		}
+		asked = ""
+		_, from, err := newClient(t).Chain(mustList(t, list)).Get(t.Context(), "m/@v/list", 10)
+		got := "200"
+		if err != nil {
+			got = "off"
+			if !errors.Is(err, ErrOff) {
+				got = fmt.Sprint(asError(t, err).Status)
+			}
+		} else if from.String() != up["200"] {
+			t.Errorf("%s: answer from %s, want %s", tt.list, from, up["200"])
+		}
+		if got != tt.want || strings.TrimSpace(asked) != tt.asked {
+			t.Errorf("%s: got %s (%v), asked %s, want %s, asked %s", tt.list, got, err, asked, tt.want, tt.asked)
+		}
+	}
+}
+
+func TestFile(t *testing.T) {
+	top := t.TempDir()
+	dir := filepath.Join(top, "go")
+	write := func(name, data string) {
+		name = filepath.Join(top, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(data), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("secret", "secret")
+	write("go/example.com/!m/@v/list", "v1.0.0\n")
+	write("go/example.com/!m/@v/big", "12345678901")
+	if err := errors.Join(
+		os.Symlink("../../../../secret", filepath.Join(dir, "example.com/!m/@v/escape")),
+		os.Symlink("list", filepath.Join(dir, "example.com/!m/@v/link")),
+		syscall.Mkfifo(filepath.Join(dir, "example.com/!m/@v/pipe"), 0o644),
+	); err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t)
+	s := c.Source(mustList(t, "file://"+dir).Entries[0].URL)
+	for _, name := range []string{"list", "link"} {
+		if b, err := s.Get(t.Context(), "example.com/!m/@v/"+name, 10); string(b) != "v1.0.0\n" || err != nil {
+			t.Errorf("Get(%s) = %q, %v", name, b, err)
+		}
+	}
+	f := tempFile(t)
+	f.WriteString("something longer that was there before")
+	if err := s.Download(t.Context(), "example.com/!m/@v/list", f, 10); err != nil {
+		t.Error(err)
+	}
+	if b, _ := os.ReadFile(f.Name()); string(b) != "v1.0.0\n" {
+		t.Errorf("Download made %q", b)
+	}
+	for path, absent := range map[string]bool{
+		"example.com/!m/@v/v1.0.0.info":           true,
+		"example.com/!m/@v/list/more":             true,
+		"example.com/" + strings.Repeat("x", 300): true,
+		"example.com/!m/@v":                       false,
+		"example.com/!m/@v/big":                   false,
+		"example.com/!m/@v/escape":                false,
+		"example.com/!m/@v/pipe":                  false,
+	} {
+		b, err := s.Get(t.Context(), path, 10)
+		if asError(t, err); errors.Is(err, fs.ErrNotExist) != absent {
+			t.Errorf("Get(%.40s) = %q, %v, want absent: %v", path, b, err, absent)
+		}
+	}
+	missing := c.Source(mustList(t, "file://"+top+"/none").Entries[0].URL)
+	if _, err := missing.Get(t.Context(), "example.com/!m/@v/list", 10); errors.Is(asError(t, err), fs.ErrNotExist) {
+		t.Errorf("a missing tree makes its files absent: %v", err)
+	}
+}

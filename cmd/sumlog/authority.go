@@ -1,0 +1,241 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"example.org/sumlog/index"
+	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/log"
+	"example.org/sumlog/mirror"
+	"example.org/sumlog/mirror/admit"
+	"example.org/sumlog/mirror/store"
+	"example.org/sumlog/mirror/upstream"
+)
+
+// Names below the data directory that are not the log's.
+const (
+	indexFile   = "index.db"
+	mirrorDir   = "mirror"
+	upstreamDir = "upstream"
+	evidenceDir = "evidence"
+)
+
+// maxEvidence bounds the evidence files: an upstream that lies anew with each
+// answer must not fill the disk. Beyond it, findings are in the log only.
+const maxEvidence = 1000
+
+// An authority is all parts of a server, wired together.
+type authority struct {
+	logger *slog.Logger
+	root   *os.Root // the data directory
+	log    *log.Log
+	index  *index.Index
+	store  *store.Store
+	client *upstream.Client
+	router *upstream.Router
+	db     *upstream.Database // nil: records are computed
+	dbRoot *os.Root
+	admit  *admit.Service
+	closed bool
+}
+
+// An authorityConfig says what to open.
+type authorityConfig struct {
+	dir       string
+	upstreams upstreams
+	wait      time.Duration // for an admission; 0: as long as a request
+	logger    *slog.Logger
+	progress  func(done, total int64) // of the index
+}
+
+// openLog opens the log alone.
+func openLog(dir, guard string, logger *slog.Logger) (*log.Log, error) {
+	l, err := log.Open(log.Config{Dir: dir, Guard: guard, Logger: logger})
+	return l, hintOpen(err, dir)
+}
+
+// hintOpen adds what helps when a log could not be opened.
+func hintOpen(err error, dir string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, durable.ErrLocked):
+		return hint(err, "a sumlog process is working on %s; one at a time", dir)
+	case errors.Is(err, log.ErrUnsafe):
+		return hint(err, "nothing was signed; do not delete anything: restore from a backup, or look at what changed")
+	case errors.Is(err, os.ErrNotExist):
+		return hint(fmt.Errorf("%s holds no log: %w", dir, err), "create one with sumlog init -dir %s -name NAME", dir)
+	}
+	return err
+}
+
+// openAuthority makes a running authority of an open log, which it closes when
+// it fails.
+func openAuthority(c authorityConfig, l *log.Log) (a *authority, err error) {
+	a = &authority{logger: c.logger, log: l}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if a.root, err = os.OpenRoot(c.dir); err != nil {
+		return nil, err
+	}
+	if a.index, err = openIndex(c.dir, false, l, c.logger, c.progress); err != nil {
+		return nil, err
+	}
+	// The log asks the index about names from its first append on, so the
+	// index has caught up before.
+	if err := l.Start(a.index); err != nil {
+		return nil, err
+	}
+	if a.store, err = store.Open(store.Config{Dir: filepath.Join(c.dir, mirrorDir), Logger: c.logger}); err != nil {
+		return nil, err
+	}
+	if err := a.openUpstreams(c.upstreams); err != nil {
+		return nil, err
+	}
+	ac := admit.Config{
+		Log: l, Names: a.index, Store: a.store, Router: admit.Route(a.router),
+		Evidence: a.evidence, Logger: c.logger, Wait: c.wait,
+	}
+	if a.db != nil { // a nil pointer in the interface would not be nil
+		ac.Database = a.db
+	}
+	a.admit, err = admit.New(ac)
+	return a, err
+}
+
+// openIndex opens the index of l, or makes it again.
+func openIndex(dir string, rebuild bool, l *log.Log, logger *slog.Logger, progress func(done, total int64)) (*index.Index, error) {
+	x, err := index.Open(index.Config{
+		Path: filepath.Join(dir, indexFile), Source: l, Rebuild: rebuild, Logger: logger, Progress: progress,
+	})
+	if err != nil && !cgo {
+		return nil, needsC(err)
+	}
+	return x, err
+}
+
+// openUpstreams makes the outside world reachable.
+func (a *authority) openUpstreams(u upstreams) (err error) {
+	a.client = upstream.NewClient(upstream.Config{Logger: a.logger})
+	public := a.client.Chain(u.public)
+	if a.router, err = upstream.NewRouter(public, a.client.Chain(u.private), u.globs); err != nil {
+		return usageError(err.Error())
+	}
+	if u.spec.Off {
+		return nil
+	}
+	if err := durable.MkdirAll(a.root, upstreamDir); err != nil {
+		return err
+	}
+	if a.dbRoot, err = a.root.OpenRoot(upstreamDir); err != nil {
+		return err
+	}
+	a.db, err = upstream.OpenDatabase(upstream.DatabaseConfig{
+		Spec: u.spec, Client: a.client, Public: public, Root: a.dbRoot, Evidence: a.evidence, Logger: a.logger,
+	})
+	return err
+}
+
+// handler returns the handler of everything that the authority serves.
+func (a *authority) handler() (http.Handler, error) {
+	onError := mirror.ErrorWriter(a.logger)
+	m, err := mirror.New(mirror.Config{Log: a.log, Names: a.index, Store: a.store, Admission: a.admit, Error: onError})
+	if err != nil {
+		return nil, err
+	}
+	r := &router{
+		name:   a.log.Name(),
+		log:    a.log,
+		lookup: a.index.Lookup(a.admit.Admit, onError),
+		feed:   a.index.Feed(),
+		mirror: m,
+	}
+	if a.db != nil {
+		r.other = a.db.Name()
+		r.relay = &upstream.Relay{Database: a.db, Router: a.router, Error: onError}
+	}
+	return r, nil
+}
+
+// close ends all work, the newest first, and closes everything. What was
+// acknowledged is durable whether it gets to its end or not.
+func (a *authority) close() error {
+	if a.closed {
+		return nil
+	}
+	a.closed = true
+	var errs []error
+	if a.admit != nil {
+		errs = append(errs, a.admit.Close())
+	}
+	errs = append(errs, a.log.Close())
+	if a.index != nil {
+		errs = append(errs, a.index.Close())
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	if a.client != nil {
+		a.client.Close()
+	}
+	for _, r := range []*os.Root{a.dbRoot, a.root} {
+		if r != nil {
+			errs = append(errs, r.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// evidence keeps what proves that somebody else did wrong, under a name that
+// the same text gets again.
+func (a *authority) evidence(kind string, text []byte) {
+	sum := sha256.Sum256(text)
+	name := path.Join(evidenceDir, fmt.Sprintf("%s-%x.txt", strings.ReplaceAll(kind, "/", "_"), sum[:8]))
+	err := a.keep(name, text)
+	if err != nil {
+		a.logger.Error("evidence could not be kept", "kind", kind, "text", string(text), "err", err)
+		return
+	}
+	a.logger.Error("evidence kept", "kind", kind, "file", name)
+}
+
+func (a *authority) keep(name string, text []byte) error {
+	if err := durable.MkdirAll(a.root, evidenceDir); err != nil {
+		return err
+	}
+	d, err := a.root.Open(evidenceDir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	if len(names) >= maxEvidence {
+		return fmt.Errorf("%s holds %d files already", evidenceDir, len(names))
+	}
+	return durable.WriteFile(a.root, name, text, 0o644)
+}
+
+// needsC explains the error of a binary without SQLite.
+func needsC(err error) error {
+	return hint(fmt.Errorf("this binary has no SQLite, because it was built without a C compiler: %w", err),
+		"install one (on Debian: gcc and libc6-dev) and build again with CGO_ENABLED=1")
+}

@@ -1,0 +1,223 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/dirhash"
+
+	"example.org/sumlog/log"
+)
+
+// Limits of what is read from the files to import.
+const (
+	maxGoSum     = 64 << 20
+	maxGoSumLine = log.MaxRecord
+	maxCacheMod  = 16 << 20
+	maxZipHash   = 256
+)
+
+// A claim is what a file says of one hash of a module version.
+type claim struct {
+	where string // file and line
+	mod   module.Version
+	isMod bool   // of the go.mod, not of the zip
+	hash  string // h1:…
+}
+
+// of returns the hash of rec that the claim is about.
+func (c claim) of(rec log.Record) string {
+	if c.isMod {
+		return rec.Mod
+	}
+	return rec.Zip
+}
+
+// parseGoSum parses a go.sum file. It is strict, for what it lets through costs
+// requests to upstreams. The one thing it passes over, and counts, are lines
+// with a kind of hash other than h1, as the go command does.
+func parseGoSum(name string, data []byte) (claims []claim, other int, err error) {
+	if len(data) > maxGoSum {
+		return nil, 0, fmt.Errorf("%s: more than %d bytes", name, maxGoSum)
+	}
+	n := 0
+	for line := range bytes.Lines(data) {
+		n++
+		where := fmt.Sprintf("%s:%d", name, n)
+		if len(line) > maxGoSumLine {
+			return nil, 0, fmt.Errorf("%s: line of %d bytes", where, len(line))
+		}
+		f := strings.Fields(string(line))
+		if len(f) == 0 {
+			continue
+		}
+		if len(f) != 3 {
+			return nil, 0, fmt.Errorf("%s: %d fields, want module, version and hash", where, len(f))
+		}
+		if kind, _, ok := strings.Cut(f[2], ":"); ok && kind != "h1" {
+			other++
+			continue
+		}
+		version, isMod := strings.CutSuffix(f[1], "/go.mod")
+		c := claim{where, module.Version{Path: f[0], Version: version}, isMod, f[2]}
+		// The check of a record knows all there is to check of a claim.
+		if err := (log.Record{Module: c.mod, Zip: c.hash, Mod: c.hash}).Check(); err != nil {
+			return nil, 0, fmt.Errorf("%s: %w", where, err)
+		}
+		claims = append(claims, c)
+	}
+	return claims, other, nil
+}
+
+// readClaims reads what an argument of import names: a go.sum file, or the
+// directory of a module cache.
+func readClaims(name string) (claims []claim, other int, err error) {
+	fi, err := os.Stat(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	if fi.IsDir() {
+		claims, err = readCache(name)
+		return claims, 0, err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxGoSum+1))
+	if err != nil {
+		return nil, 0, err
+	}
+	return parseGoSum(name, data)
+}
+
+// readCache reads a module cache: GOMODCACHE, or its cache/download. The hash
+// of a zip is in its .ziphash, that of a go.mod is computed.
+func readCache(dir string) ([]claim, error) {
+	if _, err := os.Stat(filepath.Join(dir, "cache", "download")); err == nil {
+		dir = filepath.Join(dir, "cache", "download")
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	var claims []claim
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name == "sumdb" {
+				return fs.SkipDir // the client's copy of a checksum database
+			}
+			return nil
+		}
+		c, ok, err := cacheClaim(root, name)
+		if ok {
+			c.where = filepath.Join(dir, filepath.FromSlash(name))
+			claims = append(claims, c)
+		}
+		return err
+	})
+	return claims, err
+}
+
+// cacheClaim reads the claim that a file of a module cache makes, if any.
+func cacheClaim(root *os.Root, name string) (c claim, ok bool, err error) {
+	escaped, file, ok := strings.Cut(name, "/@v/")
+	ext := path.Ext(file)
+	if !ok || ext != ".mod" && ext != ".ziphash" {
+		return c, false, nil
+	}
+	if c.mod.Path, err = module.UnescapePath(escaped); err != nil {
+		return c, false, nil // nothing of the go command's
+	}
+	c.mod.Version, err = module.UnescapeVersion(strings.TrimSuffix(file, ext))
+	if err != nil || module.Check(c.mod.Path, c.mod.Version) != nil || module.CanonicalVersion(c.mod.Version) != c.mod.Version {
+		return c, false, nil // the .mod of a branch, say
+	}
+	limit := int64(maxZipHash)
+	if ext == ".mod" {
+		c.isMod, limit = true, maxCacheMod
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return c, false, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return c, false, err
+	}
+	if int64(len(data)) > limit {
+		return c, false, fmt.Errorf("%s: more than %d bytes", name, limit)
+	}
+	c.hash = strings.TrimSpace(string(data))
+	if c.isMod {
+		c.hash, err = dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(data)), nil
+		})
+	} else if (log.Record{Module: c.mod, Zip: c.hash, Mod: c.hash}).Check() != nil {
+		return c, false, nil // cut short by a crash of the go command
+	}
+	return c, err == nil, err
+}
+
+// A wish is a module version to import, with all that files say of it.
+type wish struct {
+	mod    module.Version
+	zip    bool // its zip is named, not its go.mod alone
+	claims []claim
+}
+
+// wishes groups claims by module version, in a stable order.
+func wishes(claims []claim) []wish {
+	byMod := map[module.Version]*wish{}
+	for _, c := range claims {
+		w := byMod[c.mod]
+		if w == nil {
+			w = &wish{mod: c.mod}
+			byMod[c.mod] = w
+		}
+		w.zip = w.zip || !c.isMod
+		w.claims = append(w.claims, c)
+	}
+	mods := slices.Collect(maps.Keys(byMod))
+	module.Sort(mods)
+	var list []wish
+	for _, m := range mods {
+		list = append(list, *byMod[m])
+	}
+	return list
+}
+
+// mismatches returns a line for each claim that rec contradicts.
+func (w wish) mismatches(rec log.Record) error {
+	var errs []error
+	for _, c := range w.claims {
+		if have := c.of(rec); have != c.hash {
+			what := c.mod.String()
+			if c.isMod {
+				what += "/go.mod"
+			}
+			errs = append(errs, fmt.Errorf("MISMATCH %s: %s: the file has %s, the log has %s", c.where, what, c.hash, have))
+		}
+	}
+	return errors.Join(errs...)
+}

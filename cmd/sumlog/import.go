@@ -1,0 +1,209 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.org/sumlog/log"
+	"example.org/sumlog/mirror/store"
+)
+
+var cmdImport = &command{
+	name:  "import",
+	args:  "FILE...",
+	short: "admit what go.sum files or a module cache name",
+	long: `
+Import admits every module version that the FILEs name. A FILE is a go.sum, or
+the directory of a module cache (what go env GOMODCACHE says). Versions whose
+zip is named are stored whole, those of which only the go.mod is named without
+their zip.
+
+What is logged is what the upstreams and the checksum database say. The hashes
+in FILE are expectations: where one differs from the log, the line is reported,
+the exit code is 1, and the log is as it was.
+
+No server may be running on DIR. Import can be repeated.
+
+	sumlog import -dir DIR go.sum
+	sumlog import -dir DIR "$(go env GOMODCACHE)"
+`,
+	flags: append([]string{"dir", "guard", "config"}, upstreamFlags...),
+	nargs: func(n int) bool { return n > 0 },
+	run:   runImport,
+}
+
+const (
+	importWorkers = 16
+	importWait    = 10 * time.Minute // for one version; a zip may come slowly
+)
+
+// openForWork opens an authority for a command other than serve, and a meter
+// for what the command will do.
+func (c *call) openForWork(ctx context.Context, what string) (*authority, *meter, error) {
+	if err := c.inherit(ctx); err != nil {
+		return nil, nil, err
+	}
+	ups, err := c.upstreams()
+	if err != nil {
+		return nil, nil, err
+	}
+	logger := c.logger()
+	l, err := openLog(c.opts.dir, c.opts.guard, logger)
+	if err != nil {
+		return nil, nil, err
+	}
+	m := c.meter("reading log into index", logger)
+	a, err := openAuthority(authorityConfig{
+		dir: c.opts.dir, upstreams: ups, wait: importWait, logger: logger, progress: m.set,
+	}, l)
+	m.end()
+	if err != nil {
+		return nil, nil, err
+	}
+	return a, c.meter(what, logger), nil
+}
+
+func runImport(ctx context.Context, c *call) error {
+	var claims []claim
+	for _, name := range c.args {
+		list, other, err := readClaims(name)
+		if err != nil {
+			return err
+		}
+		if other > 0 {
+			fmt.Fprintf(c.stderr, "sumlog: warning: %s: %d lines with hashes other than h1 left out\n", name, other)
+		}
+		claims = append(claims, list...)
+	}
+	a, m, err := c.openForWork(ctx, "importing")
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	i := importer{c: c, a: a, meter: m, wishes: wishes(claims)}
+	i.total = int64(len(i.wishes))
+	i.run(ctx)
+	m.end()
+	fmt.Fprintf(c.stdout, "imported: %d versions, %d new, %d already logged, %d mismatched, %d failed\n",
+		i.done, i.admitted, i.logged, i.mismatched, i.failed)
+	switch {
+	case ctx.Err() != nil:
+		return hint(errors.New("interrupted"), "the same command goes on where this one stopped")
+	case i.mismatched > 0:
+		return hint(fmt.Errorf("%d versions have other hashes in the log than in the files", i.mismatched),
+			"either the files or what upstream gave are not what their authors published")
+	case i.failed > 0:
+		return hint(fmt.Errorf("%d versions could not be admitted", i.failed), "the same command tries them again")
+	}
+	return nil
+}
+
+// An importer admits module versions.
+type importer struct {
+	c      *call
+	a      *authority
+	meter  *meter
+	wishes []wish
+	total  int64
+
+	mu                                         sync.Mutex
+	done, admitted, logged, mismatched, failed int64
+}
+
+// run goes through all wishes. One that fails stops none of the others.
+func (i *importer) run(ctx context.Context) {
+	var g errgroup.Group
+	g.SetLimit(importWorkers)
+	for _, w := range i.wishes {
+		if ctx.Err() != nil || i.stopped() {
+			break
+		}
+		g.Go(func() error {
+			was, err := i.one(ctx, w)
+			i.count(was, err)
+			return nil
+		})
+	}
+	g.Wait()
+}
+
+// stopped reports whether the log signs nothing any more, which lets all that
+// is left fail too.
+func (i *importer) stopped() bool {
+	select {
+	case <-i.a.log.Failed():
+		return true
+	default:
+		return false
+	}
+}
+
+// errMismatch is wrapped by the error of a file that the log contradicts.
+var errMismatch = errors.New("mismatch")
+
+// one admits one version and compares.
+func (i *importer) one(ctx context.Context, w wish) (was bool, err error) {
+	if _, was, err = i.a.index.Find(w.mod); err != nil {
+		return false, err
+	}
+	kind := store.Mod
+	if w.zip {
+		kind = store.Zip
+	}
+	fetch := i.a.admit.Bytes(ctx, w.mod, kind)
+	e, found, err := i.a.index.Find(w.mod)
+	if err != nil {
+		return was, err
+	}
+	if !found {
+		return was, orElse(fetch, fmt.Errorf("%s is not logged", w.mod))
+	}
+	if err := w.mismatches(e.Record); err != nil {
+		return was, fmt.Errorf("%w%w", mismatchError{}, err)
+	}
+	return was, fetch
+}
+
+// mismatchError is errMismatch without a text of its own.
+type mismatchError struct{}
+
+func (mismatchError) Error() string        { return "" }
+func (mismatchError) Is(target error) bool { return target == errMismatch }
+
+func orElse(err, other error) error {
+	if err != nil {
+		return err
+	}
+	return other
+}
+
+// count counts a version and reports what went wrong with it.
+func (i *importer) count(was bool, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.done++
+	switch {
+	case errors.Is(err, errMismatch):
+		i.mismatched++
+	case err != nil:
+		i.failed++
+	case was:
+		i.logged++
+	default:
+		i.admitted++
+	}
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, log.ErrClosed) {
+		i.meter.end()
+		fmt.Fprintf(i.c.stderr, "sumlog: %v\n", err)
+	}
+	i.meter.set(i.done, i.total)
+}

@@ -1,0 +1,10 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+//go:build !cgo
+
+package main
+
+// cgo says whether SQLite is in this binary.
+const cgo = false

@@ -1,0 +1,85 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"example.org/sumlog/mirror/admit"
+)
+
+var cmdRebuild = &command{
+	name:  "rebuild",
+	args:  "index|mirror",
+	short: "derive the index or the mirror again",
+	long: `
+Rebuild index makes the index again from the log and its archive; all answers
+are then the same as before, byte for byte.
+
+Rebuild mirror looks at the bytes of every logged module version and fetches
+what is missing or damaged from the upstreams, checked against the log. It
+deletes nothing: bytes that no upstream can give again are lost only if they
+were lost before. It fails if bytes are missing in the end.
+
+No server may be running on DIR.
+`,
+	flags: append([]string{"dir", "guard", "config"}, upstreamFlags...),
+	nargs: exactly(1),
+	run: func(ctx context.Context, c *call) error {
+		switch c.args[0] {
+		case "index":
+			return c.rebuildIndex()
+		case "mirror":
+			return c.rebuildMirror(ctx)
+		}
+		return usagef("cannot rebuild %q", c.args[0]).hint("rebuild index or rebuild mirror")
+	},
+}
+
+func (c *call) rebuildIndex() error {
+	logger := c.logger()
+	l, err := openLog(c.opts.dir, c.opts.guard, logger)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	m := c.meter("rebuilding index", logger)
+	x, err := openIndex(c.opts.dir, true, l, logger, m.set)
+	m.end()
+	if err != nil {
+		return err
+	}
+	if err := x.Close(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.stdout, "index rebuilt: %s size %d\n", l.Name(), l.Published().Size)
+	return err
+}
+
+func (c *call) rebuildMirror(ctx context.Context) error {
+	a, m, err := c.openForWork(ctx, "rebuilding mirror")
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	size := a.log.Published().Size
+	p, err := a.admit.Rebuild(ctx, a.log.Entries(0, size), func(p admit.Progress) {
+		m.set(p.Sound+p.Fetched+p.Missing, size)
+		if p.Err != nil {
+			m.end()
+			fmt.Fprintf(c.stderr, "sumlog: missing: %v\n", p.Err)
+		}
+	})
+	m.end()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stdout, "mirror rebuilt: %d sound, %d fetched, %d missing\n", p.Sound, p.Fetched, p.Missing)
+	if p.Missing > 0 {
+		return fmt.Errorf("the bytes of %d versions are missing", p.Missing)
+	}
+	return nil
+}

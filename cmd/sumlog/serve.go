@@ -1,0 +1,300 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"example.org/sumlog/log"
+)
+
+var cmdServe = &command{
+	name:  "serve",
+	short: "serve log, mirror and index",
+	long: `
+Serve runs the authority in DIR until it gets SIGTERM or SIGINT: module mirror,
+checksum database, transparency log and index, all under one address. It prints
+what to paste into a shell to use it.
+
+What may be asked for is what the go command asks a proxy and a checksum
+database for. What is not yet in the log is fetched, verified and logged at the
+first request; so whoever can reach ADDR can make the log grow, and an ADDR that
+is not loopback needs -open.
+
+	sumlog serve -init -dir DIR
+
+creates a log first if there is none.
+`,
+	flags: append(append([]string{"dir", "listen", "open"}, upstreamFlags...),
+		"guard", "witness-policy", "publish-interval", "config", "init", "name"),
+	nargs: exactly(0),
+	run:   runServe,
+}
+
+// Limits of the server. All requests are small; what is long is the wait for an
+// admission and the zips.
+const (
+	maxReadHeader = 10 * time.Second
+	// Its end cancels the context of a request under way, so it is longer than
+	// any answer but a zip's, which does not look at its context.
+	maxRead   = 5 * time.Minute
+	maxIdle   = 2 * time.Minute
+	maxHeader = 16 << 10
+
+	// SIGTERM ends the process within 10 s.
+	maxDrain = 3 * time.Second // for requests under way
+	maxClose = 6 * time.Second // for appends under way, and the rest
+)
+
+func runServe(ctx context.Context, c *call) error {
+	if err := c.checkServe(); err != nil {
+		return err
+	}
+	if !cgo {
+		return needsC(errors.New("CGO_ENABLED was 0"))
+	}
+	if err := c.inherit(ctx); err != nil {
+		return err
+	}
+	ups, err := c.upstreams()
+	if err != nil {
+		return err
+	}
+	if err := c.ensure(ctx, &ups); err != nil {
+		return err
+	}
+	logger := c.logger()
+	l, err := openLog(c.opts.dir, c.opts.guard, logger)
+	if err != nil {
+		return err
+	}
+	ln, err := listen(c.opts.listen)
+	if err == nil {
+		if err = c.refuseSelf(&ups, l.Name(), ln.Addr()); err != nil {
+			ln.Close()
+		}
+	}
+	if err != nil {
+		l.Close()
+		return err
+	}
+	s := newServer(logger)
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(ln) }()
+	m := c.meter("reading log into index", logger)
+	var a *authority
+	opened := make(chan error, 1)
+	go func() {
+		var err error
+		a, err = openAuthority(authorityConfig{dir: c.opts.dir, upstreams: ups, logger: logger, progress: m.set}, l)
+		opened <- err
+	}()
+	select {
+	case err = <-opened:
+	case <-ctx.Done():
+		// An index that is being made is of no use half made, and the log
+		// has not signed anything yet: the process can just end.
+		return nil
+	}
+	m.end()
+	if err == nil {
+		err = s.start(a)
+	}
+	if err != nil {
+		s.http.Close()
+		return err
+	}
+	c.greet(l, ln.Addr())
+	return s.wait(ctx, a, served)
+}
+
+// checkServe checks what needs no look at anything else.
+func (c *call) checkServe() error {
+	if c.opts.policy != "" {
+		return usagef("-witness-policy: this version asks no witnesses").
+			hint("without a policy, every publication is served as soon as it is durable")
+	}
+	if c.opts.interval <= 0 {
+		return usagef("-publish-interval %v is not positive", c.opts.interval)
+	}
+	host, _, err := net.SplitHostPort(c.opts.listen)
+	if err != nil {
+		return usagef("-listen %q: %v", c.opts.listen, err).hint("such as " + defaultListen)
+	}
+	if !c.opts.open && !loopback(host) {
+		return usagef("-listen %s is not loopback, and anyone who can look up can make the log grow", c.opts.listen).
+			hint("pass -open if that is what you want")
+	}
+	return c.absoluteGuard()
+}
+
+// loopback reports whether nobody else can reach host. An empty one is every
+// address.
+func loopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
+}
+
+// ensure refuses what the settings show to be this server itself, and creates
+// the log if that was asked for and there is none.
+func (c *call) ensure(ctx context.Context, ups *upstreams) error {
+	name := c.opts.name
+	have, _, err := log.ReadVKey(c.opts.dir)
+	if err == nil {
+		if name != "" && name != have {
+			return usagef("%s holds the log %s, not %s", c.opts.dir, have, name)
+		}
+		name = have
+	}
+	// The port may be given by the kernel later; what is known now is better
+	// refused before a log is made.
+	addr, err := net.ResolveTCPAddr("tcp", c.opts.listen)
+	if err != nil {
+		return usagef("-listen %s: %v", c.opts.listen, err)
+	}
+	if err := c.refuseSelf(ups, name, addr); err != nil {
+		return err
+	}
+	if !c.opts.init {
+		return nil
+	}
+	files, err := os.ReadDir(c.opts.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if len(files) > 0 {
+		return nil
+	}
+	_, err = c.create(ctx)
+	return err
+}
+
+// listen takes the address.
+func listen(addr string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, hint(fmt.Errorf("another process listens on %s", addr), "pass -listen with another port, such as 127.0.0.1:8071")
+	case errors.Is(err, syscall.EACCES):
+		return nil, hint(err, "ports below 1024 need a privilege; pass -listen with a higher one")
+	}
+	return ln, err
+}
+
+// greet says in five lines what runs and what to paste.
+func (c *call) greet(l *log.Log, addr net.Addr) {
+	at := "http://" + clientAddr(addr)
+	fmt.Fprintf(c.stderr, "sumlog: serving %s, size %d, on %s\n", l.Name(), l.Published().Size, at)
+	fmt.Fprintf(c.stderr, "sumlog: verifier key %s\n", l.VKey())
+	fmt.Fprintf(c.stderr, "sumlog: to use it, paste this into a shell:\n")
+	fmt.Fprintf(c.stderr, "export GOPROXY='%s' GONOPROXY='none'\n", at)
+	fmt.Fprintf(c.stderr, "export GOSUMDB='%s' GONOSUMDB='none'\n", l.VKey())
+}
+
+// clientAddr is the address by which a client on this machine reaches the
+// server.
+func clientAddr(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return addr.String()
+	}
+	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
+}
+
+// A server answers from its first moment on, with 503 while it cannot serve.
+type server struct {
+	http   *http.Server
+	logger *slog.Logger
+	main   atomic.Pointer[http.Handler] // nil before it serves
+	state  atomic.Pointer[string]       // why it is not ready; "" if it is
+}
+
+func newServer(logger *slog.Logger) *server {
+	s := &server{logger: logger}
+	s.not("starting")
+	s.http = &http.Server{
+		Handler:           guarded(s, logger),
+		ReadHeaderTimeout: maxReadHeader,
+		ReadTimeout:       maxRead,
+		IdleTimeout:       maxIdle,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	return s
+}
+
+// not says why the server is not ready.
+func (s *server) not(reason string) { s.state.Store(&reason) }
+
+func (s *server) start(a *authority) error {
+	h, err := a.handler()
+	if err != nil {
+		return err
+	}
+	s.main.Store(&h)
+	s.not("")
+	return nil
+}
+
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := s.main.Load()
+	reason := *s.state.Load()
+	switch {
+	case r.URL.Path == "/healthz":
+		plain(w, http.StatusOK, "ok")
+	case r.URL.Path == "/readyz" && reason == "":
+		plain(w, http.StatusOK, "ok")
+	case r.URL.Path == "/readyz", h == nil:
+		w.Header().Set("Retry-After", "5")
+		plain(w, http.StatusServiceUnavailable, "not ready: "+reason)
+	default:
+		(*h).ServeHTTP(w, r)
+	}
+}
+
+// wait serves until it is told to end or cannot go on, and closes everything.
+func (s *server) wait(ctx context.Context, a *authority, served <-chan error) error {
+	var err error
+	select {
+	case <-ctx.Done():
+		s.logger.Info("shutting down")
+	case err = <-a.log.Failed():
+		// Whatever it was, a restart must go through all checks first.
+		if !errors.Is(err, log.ErrUnsafe) {
+			err = fmt.Errorf("%w: %w", log.ErrUnsafe, err)
+		}
+		err = hint(fmt.Errorf("signing stopped: %w", err), "sumlog check -dir DIR says whether the state is sound")
+	case err = <-served:
+	}
+	s.not("shutting down")
+	drain, cancel := context.WithTimeout(context.Background(), maxDrain)
+	defer cancel()
+	if s.http.Shutdown(drain) != nil {
+		s.http.Close()
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- a.close() }()
+	select {
+	case cerr := <-closed:
+		if cerr != nil {
+			s.logger.Error("closing", "err", cerr)
+		}
+	case <-time.After(maxClose):
+		// Nothing that was acknowledged depends on it.
+		s.logger.Warn("closing took too long and was given up")
+	}
+	return err
+}

@@ -1,0 +1,217 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"example.org/sumlog/mirror/upstream"
+)
+
+// upstreams are the parsed settings about the outside world.
+type upstreams struct {
+	public, private upstream.List
+	spec            upstream.Spec
+	globs           string
+}
+
+// upstreamFlags are the settings that say where modules and records come from.
+var upstreamFlags = []string{"upstream", "sumdb", "private", "private-upstream"}
+
+// inherited are the settings whose defaults are the go command's.
+var inherited = []struct {
+	name, goenv string
+	field       func(*options) *string
+}{
+	{"upstream", "GOPROXY", func(o *options) *string { return &o.upstream }},
+	{"sumdb", "GOSUMDB", func(o *options) *string { return &o.sumdb }},
+	{"private", "GOPRIVATE", func(o *options) *string { return &o.private }},
+}
+
+// inherit fills what was set nowhere from what the go command uses. That it
+// uses no checksum database is not taken over: for its user that is a risk of
+// one machine, for an authority it is what everyone would then be told.
+func (c *call) inherit(ctx context.Context) error {
+	if c.from["upstream"] != "" && c.from["sumdb"] != "" && c.from["private"] != "" {
+		return nil
+	}
+	env, err := goEnv(ctx)
+	if err != nil {
+		return hint(err, "install go, or pass -upstream, -sumdb and -private")
+	}
+	for _, s := range inherited {
+		if c.from[s.name] != "" || s.goenv == "GOSUMDB" && env[s.goenv] == "off" {
+			continue
+		}
+		*s.field(&c.opts) = env[s.goenv]
+		c.from[s.name] = "go env " + s.goenv
+	}
+	if c.from["sumdb"] == "" {
+		return usagef("go env GOSUMDB is off, and an authority would log whatever upstream says").
+			hint("pass -sumdb with the name of a checksum database, or -sumdb off if that is what you want")
+	}
+	return nil
+}
+
+// goEnv asks the go command for its settings, away from any module, whose
+// toolchain line could make go download another one first.
+func goEnv(ctx context.Context) (map[string]string, error) {
+	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOPROXY", "GOSUMDB", "GOPRIVATE")
+	cmd.Dir = string(os.PathSeparator)
+	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOWORK=off", "PWD="+cmd.Dir)
+	out, err := cmd.Output()
+	if err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok && len(exit.Stderr) > 0 {
+			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+		}
+		return nil, fmt.Errorf("go env: %w", err)
+	}
+	var env map[string]string
+	if err := json.Unmarshal(out, &env); err != nil {
+		return nil, fmt.Errorf("go env: %w", err)
+	}
+	return env, nil
+}
+
+// upstreams parses the settings about the outside world.
+func (c *call) upstreams() (u upstreams, err error) {
+	if u.public, err = c.list("upstream", c.opts.upstream); err != nil {
+		return u, err
+	}
+	if u.private, err = c.list("private-upstream", c.opts.privateUpstream); err != nil {
+		return u, err
+	}
+	if u.spec, err = upstream.ParseSpec(c.opts.sumdb); err != nil {
+		return u, c.badSetting("sumdb", err)
+	}
+	u.globs = c.opts.private
+	if _, err := upstream.NewRouter(nil, nil, u.globs); err != nil {
+		return u, c.badSetting("private", err)
+	}
+	return u, nil
+}
+
+// list parses a list of upstreams. Version control, "direct", is not supported
+// yet: the go command would use it last, so the rest of the list is what it is.
+func (c *call) list(name, text string) (upstream.List, error) {
+	l, err := upstream.ParseList(text)
+	if err != nil {
+		return l, c.badSetting(name, err)
+	}
+	if !l.Direct {
+		return l, nil
+	}
+	if len(l.Entries) == 0 {
+		return l, usagef("%s (%s) is only direct, and version control is not supported yet", name, c.from[name]).
+			hint("pass -%s with the URL of a module proxy, or off", name)
+	}
+	fmt.Fprintf(c.stderr, "sumlog: warning: direct is left out of %s (%s): version control is not supported yet\n", name, c.from[name])
+	return l, nil
+}
+
+// badSetting says which setting is malformed, and where it was made.
+func (c *call) badSetting(name string, err error) error {
+	return usagef("%s (from %s): %v", name, c.from[name], err)
+}
+
+// refuseSelf refuses upstreams and databases that are this server: it would
+// wait for itself.
+func (c *call) refuseSelf(u *upstreams, name string, listen net.Addr) error {
+	const why = "GOPROXY and GOSUMDB of a client of sumlog are not settings for sumlog: unset them, or pass -%s"
+	host, _, _ := strings.Cut(name, "/")
+	for setting, l := range map[string]upstream.List{"upstream": u.public, "private-upstream": u.private} {
+		for _, e := range l.Entries {
+			if isSelf(e.URL, host, listen) {
+				return usagef("%s (from %s): %s is this server itself", setting, c.from[setting], e.URL.Host).hint(why, setting)
+			}
+		}
+	}
+	if u.spec.Off {
+		return nil
+	}
+	if u.spec.Name == name || u.spec.URL != nil && isSelf(u.spec.URL, host, listen) {
+		return usagef("sumdb (from %s): %s is this server itself", c.from["sumdb"], u.spec.Name).hint(why, "sumdb")
+	}
+	return nil
+}
+
+// isSelf reports whether u leads to the server of a log whose name begins with
+// host and that listens at listen.
+func isSelf(u *url.URL, host string, listen net.Addr) bool {
+	if u.Scheme == "file" {
+		return false
+	}
+	// localhost in a name says nothing about ports: it is the default.
+	if bare, _, _ := strings.Cut(host, ":"); bare != "localhost" && (strings.EqualFold(u.Host, host) || strings.EqualFold(u.Hostname(), bare)) {
+		return true
+	}
+	tcp, ok := listen.(*net.TCPAddr)
+	if !ok || port(u) != fmt.Sprint(tcp.Port) {
+		return false
+	}
+	at := tcp.AddrPort().Addr().Unmap()
+	if !at.IsValid() { // of ":8070", resolved
+		at = netip.IPv6Unspecified()
+	}
+	for _, a := range addresses(u.Hostname()) {
+		switch {
+		case a.IsUnspecified() && (at.IsLoopback() || at.IsUnspecified()):
+			return true // the kernel takes it for loopback
+		case a == at, at.IsUnspecified() && ownAddress(a):
+			return true
+		}
+	}
+	return false
+}
+
+func port(u *url.URL) string {
+	switch p := u.Port(); {
+	case p != "":
+		return p
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
+}
+
+// addresses returns the addresses of host as far as they are known without
+// asking anybody.
+func addresses(host string) []netip.Addr {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap().WithZone("")}
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	me, err := os.Hostname()
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && host == strings.ToLower(me) {
+		return append(ownAddresses(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback())
+	}
+	return nil
+}
+
+func ownAddress(a netip.Addr) bool { return a.IsLoopback() || slices.Contains(ownAddresses(), a) }
+
+func ownAddresses() []netip.Addr {
+	var own []netip.Addr
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // then only loopback is known to be here
+	}
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			own = append(own, p.Addr().Unmap().WithZone(""))
+		}
+	}
+	return own
+}

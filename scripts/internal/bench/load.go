@@ -1,0 +1,167 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A load is requests over keep-alive connections, one after the other on each.
+type load struct {
+	conns  int
+	buffer int // bytes a connection reads at once
+
+	// path returns the path of the i-th request.
+	path func(i uint64) string
+}
+
+// small answers and large ones.
+const (
+	smallConns, smallBuffer = 32, 16 << 10
+	largeConns, largeBuffer = 8, 256 << 10
+)
+
+// run sends requests for a while and returns how many were answered. Any
+// answer but 200 is an error.
+func (l load) run(ctx context.Context, addr string, span time.Duration) (int64, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	end := time.Now().Add(span)
+	var next atomic.Uint64
+	var answered atomic.Int64
+	var wg sync.WaitGroup
+	for range l.conns {
+		wg.Go(func() {
+			n, err := l.connection(ctx, addr, end, &next)
+			answered.Add(n)
+			if err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	return answered.Load(), context.Cause(ctx)
+}
+
+func (l load) connection(ctx context.Context, addr string, end time.Time, next *atomic.Uint64) (n int64, err error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(end.Add(30 * time.Second)); err != nil {
+		return 0, err
+	}
+	r := bufio.NewReaderSize(conn, l.buffer)
+	var req []byte
+	for time.Now().Before(end) && ctx.Err() == nil {
+		path := l.path(next.Add(1) - 1)
+		req = append(req[:0], "GET "...)
+		req = append(req, path...)
+		req = append(req, " HTTP/1.1\r\nHost: sumlog.example\r\n\r\n"...)
+		if _, err := conn.Write(req); err != nil {
+			return n, err
+		}
+		if err := readAnswer(r); err != nil {
+			return n, fmt.Errorf("%s: %w", path, err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// readAnswer reads an answer with a Content-Length and throws it away.
+func readAnswer(r *bufio.Reader) error {
+	status, err := r.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(status, []byte("HTTP/1.1 200 ")) {
+		return fmt.Errorf("answered %q", status)
+	}
+	length := -1
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		if v, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(string(v)); err != nil {
+				return err
+			}
+		}
+	}
+	if length < 0 {
+		return fmt.Errorf("no Content-Length")
+	}
+	_, err = r.Discard(length)
+	return err
+}
+
+// perCPU runs l on a server and returns its answers per CPU-second of the
+// server.
+func (l load) perCPU(ctx context.Context, s *serving, span time.Duration) (float64, error) {
+	before, err := s.cpu()
+	if err != nil {
+		return 0, err
+	}
+	n, err := l.run(ctx, s.addr, span)
+	if err != nil {
+		return 0, fmt.Errorf("%w (%s)", err, s.tail)
+	}
+	after, err := s.cpu()
+	if err != nil {
+		return 0, err
+	}
+	if after == before {
+		return 0, fmt.Errorf("%d requests cost no measurable CPU time", n)
+	}
+	return float64(n) / (after - before).Seconds(), nil
+}
+
+// compare measures sumlog and the floor in turns and adds a row.
+func (b *bench) compare(what string, s, floor *serving, l load, goal float64) error {
+	for _, t := range []*serving{s, floor} {
+		if _, err := l.run(b.ctx, t.addr, b.span()/2); err != nil { // warm up
+			return fmt.Errorf("%s: %w (%s)", what, err, t.tail)
+		}
+	}
+	var mine, plain []float64
+	for range b.rounds() {
+		x, err := l.perCPU(b.ctx, s, b.span())
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		y, err := l.perCPU(b.ctx, floor, b.span())
+		if err != nil {
+			return fmt.Errorf("%s: floor: %w", what, err)
+		}
+		mine, plain = append(mine, x), append(plain, y)
+	}
+	b.table.add(atLeast(what, perSecond(median(mine)), perSecond(median(plain)), median(ratios(mine, plain)), goal))
+	return nil
+}
+
+func perSecond(x float64) string {
+	if x >= 10_000 {
+		return fmt.Sprintf("%.1f k/CPU-s", x/1000)
+	}
+	return fmt.Sprintf("%.0f /CPU-s", x)
+}

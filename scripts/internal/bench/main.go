@@ -1,0 +1,231 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+//go:build linux
+
+// Bench measures how fast sumlog is, each figure beside a floor: what the same
+// machine does in the same minutes without sumlog, such as a plain net/http
+// handler that sends the same bytes from memory. scripts/bench builds and runs
+// it.
+//
+// # How
+//
+// Figures of servers are requests per second of CPU time (user and system) of
+// the server's process: load generator and server share the machine, so wall
+// time says little. sumlog and floor are processes of their own, measured in
+// turns; a figure is the median of the rounds, and a ratio is the median of the
+// rounds' ratios, so it is not exactly the quotient of the two figures.
+// Admissions and the go command are measured by wall time, in turns with their
+// floors.
+//
+// All traffic but that of the go command's cold runs stays on 127.0.0.1. What is
+// cached between runs is a directory with a million made-up records; everything
+// else is removed at the end.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A part is what -only chooses.
+type part struct {
+	name string
+	run  func(*bench) error
+}
+
+// parts are in an order that lets later ones use what earlier ones left in the
+// page cache.
+var parts = []part{
+	{"lookup", measureLookup},
+	{"heads", measureHeads},
+	{"tiles", measureTiles},
+	{"zips", measureZips},
+	{"index", measureIndex},
+	{"admission", measureAdmission},
+	{"writers", measureWriters},
+	{"memory", measureMemory},
+	{"rebuild", measureRebuild},
+	{"warm", measureWarm},
+	{"cold", measureCold},
+}
+
+// A bench is one run.
+type bench struct {
+	ctx    context.Context
+	sumlog string // the program under measure
+	work   string // kept between runs
+	temp   string // of this run
+	short  bool
+	table  table
+
+	big   *serving // a server over the large log, while parts use it
+	graph *graph   // the module graph of the go command's parts
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "floor" {
+		exit(runFloor(os.Args[2:]))
+	}
+	exit(run())
+}
+
+func exit(err error) {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		os.Exit(0)
+	}
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	os.Exit(1)
+}
+
+func run() error {
+	names := make([]string, len(parts))
+	for i, p := range parts {
+		names[i] = p.name
+	}
+	sumlog := flag.String("sumlog", "", "the sumlog `program` to measure")
+	only := flag.String("only", "", "measure only these `parts`, separated by commas: "+strings.Join(names, ", "))
+	short := flag.Bool("short", false, "small sizes and few rounds: whether it works, not how fast it is")
+	markdown := flag.Bool("md", false, "print the table in Markdown")
+	work := flag.String("work", "", "keep the large log in `DIR` (default sumlog-bench in the user's cache directory)")
+	limit := flag.Duration("timeout", 15*time.Minute, "end after this `time` and print what there is")
+	flag.Parse()
+	chosen, err := choose(*only)
+	if err != nil {
+		return err
+	}
+	if *sumlog == "" || flag.NArg() > 0 {
+		return errors.New("run scripts/bench; its flags are those of bench -h, but for -sumlog")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *limit)
+	defer cancel()
+	b := &bench{ctx: ctx, sumlog: *sumlog, work: *work, short: *short}
+	if err := b.prepare(); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.temp)
+	begin, load := time.Now(), loadAverage()
+	b.measure(chosen)
+	b.closeBig()
+	b.table.note("%s, %d × %s, %d records; load average %s before, %s after; %v",
+		runtime.Version(), runtime.NumCPU(), cpuModel(), b.records(), load, loadAverage(), time.Since(begin).Round(time.Second))
+	if b.short {
+		b.table.note("-short: these figures only show that the measurement works")
+	}
+	return b.table.print(os.Stdout, *markdown)
+}
+
+func choose(only string) ([]part, error) {
+	if only == "" {
+		return parts, nil
+	}
+	var chosen []part
+	for name := range strings.SplitSeq(only, ",") {
+		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("-only %s: there is no part of that name", name)
+		}
+		chosen = append(chosen, parts[i])
+	}
+	return chosen, nil
+}
+
+func (b *bench) prepare() error {
+	if b.work == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return err
+		}
+		b.work = filepath.Join(cache, "sumlog-bench")
+	}
+	var err error
+	if b.work, err = filepath.Abs(b.work); err != nil {
+		return err
+	}
+	if b.sumlog, err = filepath.Abs(b.sumlog); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.work, 0o755); err != nil {
+		return err
+	}
+	// On the same disk as the large log, so that all durable steps are alike.
+	b.temp, err = os.MkdirTemp(b.work, "run-")
+	return err
+}
+
+// measure runs the parts. One that fails does not stop those after it: its row
+// says why.
+func (b *bench) measure(chosen []part) {
+	for _, p := range chosen {
+		if err := b.ctx.Err(); err != nil {
+			b.table.add(row{what: p.name, verdict: "not measured: " + err.Error()})
+			continue
+		}
+		begin := time.Now()
+		if err := p.run(b); err != nil {
+			b.table.add(row{what: p.name, verdict: "failed: " + err.Error()})
+		}
+		progress("%s: %v", p.name, time.Since(begin).Round(time.Second))
+	}
+}
+
+// records is the size of the large log.
+func (b *bench) records() int64 {
+	if b.short {
+		return 20_000
+	}
+	return 1_000_000
+}
+
+// rounds and span are how often and how long a server's load is measured.
+func (b *bench) rounds() int {
+	if b.short {
+		return 3
+	}
+	return 7
+}
+
+func (b *bench) span() time.Duration {
+	if b.short {
+		return 200 * time.Millisecond
+	}
+	return 1500 * time.Millisecond
+}
+
+// newDir makes an empty directory of this run.
+func (b *bench) newDir(name string) (string, error) { return os.MkdirTemp(b.temp, name+"-") }
+
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
+
+// loadAverage is that of the last minute.
+func loadAverage() string {
+	data, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(data), " ")
+	return first
+}
+
+func cpuModel() string {
+	data, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(data)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}

@@ -1,0 +1,232 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// A serving is a child process that serves HTTP on 127.0.0.1.
+type serving struct {
+	cmd  *exec.Cmd
+	addr string // host:port
+	tail *lastLines
+	stop chan struct{}
+	work sync.WaitGroup
+	peak atomic.Int64 // of its anonymous memory, in bytes, as sampled
+}
+
+// start runs a server and waits until it has said where it listens. mark is
+// what stands before its address in a line of its output.
+func start(ctx context.Context, cmd *exec.Cmd, mark string) (*serving, error) {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stderr = cmd.Stdout
+	// Should this process be killed, its children must not stay.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	s := &serving{cmd: cmd, tail: &lastLines{}, stop: make(chan struct{})}
+	found := make(chan string, 1)
+	s.work.Go(func() {
+		defer close(found)
+		s.read(out, mark, found)
+	})
+	select {
+	case addr, ok := <-found:
+		if ok {
+			s.addr = addr
+			s.work.Go(s.sample)
+			return s, nil
+		}
+	case <-ctx.Done():
+	case <-time.After(2 * time.Minute):
+	}
+	s.close()
+	return nil, fmt.Errorf("%s did not start: %s", cmd.Args[0], s.tail)
+}
+
+// read looks for the address and keeps the last lines for error messages.
+func (s *serving) read(out io.Reader, mark string, found chan<- string) {
+	for sc := bufio.NewScanner(out); sc.Scan(); {
+		s.tail.add(sc.Text())
+		if _, rest, ok := strings.Cut(sc.Text(), mark); ok && mark != "" {
+			mark = ""
+			addr, _, _ := strings.Cut(rest, "'")
+			found <- addr
+		}
+	}
+	io.Copy(io.Discard, out)
+}
+
+// sample notes how much anonymous memory the process has at most.
+func (s *serving) sample() {
+	for {
+		if n, err := s.anonymous(); err == nil && n > s.peak.Load() {
+			s.peak.Store(n)
+		}
+		select {
+		case <-s.stop:
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// close ends the process and waits for it.
+func (s *serving) close() error {
+	close(s.stop)
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	timer := time.AfterFunc(15*time.Second, func() { s.cmd.Process.Kill() })
+	defer timer.Stop()
+	s.work.Wait() // ends with its output
+	return s.cmd.Wait()
+}
+
+func (s *serving) url() string { return "http://" + s.addr }
+
+// get returns the body of a path.
+func (s *serving) get(ctx context.Context, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, "GET", s.url()+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", path, resp.Status, body)
+	}
+	return body, err
+}
+
+// ready waits until the server serves.
+func (s *serving) ready(ctx context.Context) error {
+	for {
+		_, err := s.get(ctx, "/readyz")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// cpu returns the CPU time, user and system, of the process so far.
+func (s *serving) cpu() (time.Duration, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The second field is a name in parentheses, which may hold anything.
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/PID/stat: %q", data)
+	}
+	ticks := int64(0)
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on all of Linux's platforms that Go has
+	return time.Duration(ticks) * tick, nil
+}
+
+// anonymous returns the anonymous memory of the process in bytes.
+func (s *serving) anonymous() (int64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if v, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
+			return n << 10, err
+		}
+	}
+	return 0, errors.New("/proc/PID/status: no RssAnon")
+}
+
+// serve starts sumlog on dir. args are further flags.
+func (b *bench) serve(dir string, args ...string) (*serving, error) {
+	args = append([]string{"serve", "-dir", dir, "-listen", "127.0.0.1:0"}, args...)
+	cmd := exec.Command(b.sumlog, args...)
+	cmd.Env = environment()
+	s, err := start(b.ctx, cmd, "export GOPROXY='http://")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ready(b.ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// environment is this process's without what would change what is measured.
+func environment() []string {
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "SUMLOG_") {
+			env = append(env, v)
+		}
+	}
+	return env
+}
+
+// cpuTime returns the CPU time, user and system, of this process so far.
+func cpuTime() time.Duration {
+	var ru syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru); err != nil {
+		panic(err) // only a bad argument
+	}
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+// lastLines keeps the end of a process's output.
+type lastLines struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *lastLines) add(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, line)
+	l.lines = l.lines[max(0, len(l.lines)-5):]
+}
+
+func (l *lastLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.lines, "; ")
+}

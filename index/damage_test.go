@@ -401,7 +401,7 @@ func TestWALBounded(t *testing.T) {
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
 		largest := int64(0)
-		for i := range 2500 {
+		for i := range 1500 {
 			p := grow(t, m, 1, 1, time.Second)[0]
 			if err := x.Publish(p); err != nil {
 				t.Fatal(err)

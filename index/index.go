@@ -71,6 +71,7 @@
 package index
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -243,6 +244,7 @@ func (x *Index) Publish(p *log.Publication) error {
 		}
 		x.w.state = st
 		x.size.Store(st.size)
+		x.readers.renew()
 	}
 	if p.Size <= x.w.state.size {
 		return nil
@@ -314,7 +316,7 @@ func (x *Index) Versions(path string, size int64) ([]Version, error) {
 	}
 	defer x.readers.put(r)
 	vs, err := r.versionsOf(path, size)
-	slices.SortFunc(vs, func(a, b Version) int { return int(min(max(a.Index-b.Index, -1), 1)) })
+	slices.SortFunc(vs, func(a, b Version) int { return cmp.Compare(a.Index, b.Index) })
 	return vs, err
 }
 

@@ -26,11 +26,17 @@ import (
 // open opens an index of src and closes it at the end of the test.
 func open(t testing.TB, path string, src Source) *Index {
 	t.Helper()
-	x, err := Open(Config{Path: path, Source: src, Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil))})
+	x := mustOpen(t, Config{Path: path, Source: src, Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil))})
+	t.Cleanup(func() { x.Close() })
+	return x
+}
+
+func mustOpen(t testing.TB, c Config) *Index {
+	t.Helper()
+	x, err := Open(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { x.Close() })
 	return x
 }
 
@@ -181,7 +187,9 @@ func TestIncrementalIsRebuild(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newMemory(t, "sum.example.com")
 		dir := t.TempDir()
-		x := open(t, filepath.Join(dir, "index.db"), m)
+		c := Config{Path: filepath.Join(dir, "index.db"), Source: m}
+		x := mustOpen(t, c)
+		defer func() { x.Close() }()
 		for range rapid.IntRange(1, 12).Draw(rt, "publications") {
 			n := rapid.SampledFrom([]int{0, 1, 2, 3, 40, 127, 128, 129, 300}).Draw(rt, "entries")
 			// Less than n microseconds: entries then get times beyond their
@@ -201,7 +209,7 @@ func TestIncrementalIsRebuild(t *testing.T) {
 			case 1: // restart, with this publication missed
 				m.archive(p)
 				x.Close()
-				x = open(t, filepath.Join(dir, "index.db"), m)
+				x = mustOpen(t, c)
 				continue
 			case 2: // twice
 				if err := x.Publish(p); err != nil {
@@ -219,7 +227,10 @@ func TestIncrementalIsRebuild(t *testing.T) {
 			rt.Fatal(err)
 		}
 		checkDump(t, x, m)
-		checkDump(t, open(t, filepath.Join(dir, "rebuilt.db"), m), m)
+		c.Path = filepath.Join(dir, "rebuilt.db")
+		rebuilt := mustOpen(t, c)
+		defer rebuilt.Close()
+		checkDump(t, rebuilt, m)
 	})
 }
 
@@ -321,6 +332,34 @@ func TestBadSource(t *testing.T) {
 			t.Errorf("%s: Open succeeded", c.name)
 		}
 	}
+}
+
+// A COMMIT may be reported as failed and yet have happened. Then the next call
+// must show it to readers, or the log would log the same again.
+func TestCommittedAfterAll(t *testing.T) {
+	m := newMemory(t, "sum.example.com")
+	grow(t, m, 10, 5, time.Second)
+	x := open(t, filepath.Join(t.TempDir(), "index.db"), m)
+	for range cap(x.readers.free) { // all have a transaction now
+		if _, ok, err := x.Find(nthRecord(3).Module); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	p := grow(t, m, 1, 1, time.Second)[0]
+	before := x.w.state
+	if err := x.w.apply(m, p, true); err != nil {
+		t.Fatal(err)
+	}
+	x.w.state, x.unsure = before, true
+	if err := x.Publish(p); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(x.readers.free) {
+		if _, ok, err := x.Find(nthRecord(10).Module); !ok || err != nil {
+			t.Errorf("Find after the commit = %v, %v", ok, err)
+		}
+	}
+	checkDump(t, x, m)
 }
 
 func TestProgress(t *testing.T) {

@@ -288,7 +288,7 @@ func (l *Log) reconcile(unknown []*waiter, cause error) error {
 		return fmt.Errorf("%w: Tessera's state went back from size %d to %d", ErrUnsafe, from, t.N)
 	}
 	var tail []Entry
-	for e, err := range l.tree.records(from, t.N) {
+	for e, err := range l.tree.records(from, t.N, t.N) {
 		if err != nil {
 			return unsafeState(err)
 		}

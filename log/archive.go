@@ -33,7 +33,7 @@ const maxLine = 1 << 20
 type archive struct {
 	f    *os.File
 	size atomic.Int64 // bytes up to and with the last complete line
-	last *Publication // owned by the publisher once opened
+	last atomic.Pointer[Publication]
 }
 
 // archiveLine is the form of a line, and of /checkpoints.
@@ -93,6 +93,12 @@ func (a *archive) load(s *signer) error {
 	if _, err := a.f.ReadAt(tail, from); err != nil && err != io.EOF {
 		return err
 	}
+	// Of the last write a power cut can leave the end and not the beginning: what
+	// is missing reads as zeros, which no line has. The guard tells if more than
+	// one line is lost by this.
+	if i := bytes.IndexByte(tail, 0); i >= 0 {
+		tail = tail[:i]
+	}
 	end := bytes.LastIndexByte(tail, '\n') + 1
 	if end == 0 {
 		return fmt.Errorf("archive: no complete line: %w", errRotten)
@@ -112,7 +118,7 @@ func (a *archive) load(s *signer) error {
 	if t.N != p.Size || t.Hash != p.Root {
 		return fmt.Errorf("archive: last line: %w: size and tree head differ", errRotten)
 	}
-	a.last = p
+	a.last.Store(p)
 	a.size.Store(from + int64(end))
 	return nil
 }
@@ -152,7 +158,7 @@ func (a *archive) append(p *Publication) error {
 		return errors.Join(err, a.f.Truncate(end))
 	}
 	a.size.Store(end + int64(len(line)))
-	a.last = p
+	a.last.Store(p)
 	return nil
 }
 

@@ -95,7 +95,7 @@ func newestIn(dir string) (*Publication, error) {
 		return nil, err
 	}
 	defer a.f.Close()
-	return a.last, nil
+	return a.last.Load(), nil
 }
 
 // replicate copies the log in c.From at its newest publication to c.To.
@@ -114,14 +114,16 @@ func replicate(ctx context.Context, c BackupConfig) (tlog.Tree, error) {
 		return tlog.Tree{}, err
 	}
 	defer a.f.Close()
-	t := tlog.Tree{N: a.last.Size, Hash: a.last.Root}
+	t := tlog.Tree{N: a.last.Load().Size, Hash: a.last.Load().Root}
 	src := tree{filepath.Join(c.From, treeDir)}
 	if c.Guard != "" {
-		if err := admits(c.Guard, s.signer.Name(), t.N, src.root); err != nil {
+		if err := admits(c.Guard, s.signer.Name(), t.N, func(size int64) (tlog.Hash, error) {
+			return src.root(size, t.N)
+		}); err != nil {
 			return t, err
 		}
 	}
-	r, err := src.compactRange(t.N)
+	r, err := src.compactRange(t.N, t.N)
 	if err != nil {
 		return t, unsafeState(err)
 	}
@@ -193,7 +195,7 @@ func (t tree) copyTo(ctx context.Context, to *os.Root, size int64, progress func
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := t.copyTile(to, level, n, width(level, n, size)); err != nil {
+			if err := t.copyTile(to, level, n, size); err != nil {
 				return err
 			}
 			if done++; progress != nil {
@@ -205,9 +207,10 @@ func (t tree) copyTo(ctx context.Context, to *os.Root, size int64, progress func
 }
 
 // copyTile copies one tile, and the bundle under it if it is of level 0.
-func (t tree) copyTile(to *os.Root, level int, n int64, w int) error {
+func (t tree) copyTile(to *os.Root, level int, n, size int64) error {
+	w := width(level, n, size)
 	p := uint8(w % tileWidth)
-	tile, err := t.hashTile(level, n, w)
+	tile, err := t.hashTile(level, n, w, size)
 	if err != nil {
 		return err
 	}
@@ -217,10 +220,10 @@ func (t tree) copyTile(to *os.Root, level int, n int64, w int) error {
 	if level > 0 {
 		return nil
 	}
-	if _, err := t.leaves(n, w); err != nil {
+	if _, err := t.leaves(n, w, size); err != nil {
 		return err
 	}
-	bundle, err := t.bundle(n, w)
+	bundle, err := t.bundle(n, w, size)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -164,7 +165,33 @@ func install(dir, guardPath string, g *guard, fill func(*os.Root) error) error {
 	if err := parent.Rename(temp, filepath.Base(dir)); err != nil {
 		return err
 	}
-	return durable.SyncDir(parent, ".")
+	return syncAbove(dir)
+}
+
+// syncAbove makes the names of dir and of the directories above it durable. All
+// of them: one that is there may have been made by an install that was killed
+// before its sync. A directory that may not be read is not one that it made.
+func syncAbove(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	for dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		f, err := os.Open(dir)
+		if errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = f.Sync()
+		f.Close()
+		if err != nil && !errors.Is(err, syscall.EINVAL) { // a file system that is only read
+			return err
+		}
+	}
+	return nil
 }
 
 // empty removes what a cut-off install left, but for its lock.

@@ -23,6 +23,9 @@ import (
 func TestMain(m *testing.M) {
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
+	if config := os.Getenv(childEnv); config != "" {
+		os.Exit(childMain(config))
+	}
 	os.Exit(m.Run())
 }
 
@@ -158,7 +161,7 @@ func TestTreeAgainstTlog(t *testing.T) {
 		return out, nil
 	})
 	n := int64(0)
-	for e, err := range tr.records(0, 1000) {
+	for e, err := range tr.records(0, 1000, 1000) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,16 +178,16 @@ func TestTreeAgainstTlog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := tr.root(size)
+		got, err := tr.root(size, 1000)
 		if err != nil || got != want {
 			t.Fatalf("root(%d) = %v, %v, want %v", size, got, err, want)
 		}
 		from := rapid.Int64Range(0, size).Draw(t, "from")
-		r, err := tr.compactRange(from)
+		r, err := tr.compactRange(from, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tr.extend(r, size); err != nil {
+		if err := tr.extend(r, size, 1000); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := rangeRoot(r); err != nil || got != want {

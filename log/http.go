@@ -222,7 +222,8 @@ func (l *Log) serveTile(w http.ResponseWriter, r *http.Request, path string) {
 		return
 	}
 	// Clamp: what lies beyond the published size can still change.
-	if id.w > width(id.level, id.n, l.Published().Size) {
+	size := l.Published().Size
+	if id.w > width(id.level, id.n, size) {
 		httpError(w, http.StatusNotFound, "no such tile: the log is not that large yet")
 		return
 	}
@@ -234,7 +235,7 @@ func (l *Log) serveTile(w http.ResponseWriter, r *http.Request, path string) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	data, err := l.tileData(id)
+	data, err := l.tileData(id, size)
 	if err != nil {
 		h.Del("Etag")
 		l.logger.Error("tile", "path", path, "err", err)
@@ -271,24 +272,25 @@ func etagMatches(header, etag string) bool {
 	return false
 }
 
-func (l *Log) tileData(id tileID) ([]byte, error) {
+// tileData returns the first w items of a tile of the tree at size.
+func (l *Log) tileData(id tileID, size int64) ([]byte, error) {
 	switch id.kind {
 	case kindBundle:
-		return l.tree.bundle(id.n, id.w)
+		return l.tree.bundle(id.n, id.w, size)
 	case kindData:
-		bundle, err := l.tree.bundle(id.n, id.w)
+		bundle, err := l.tree.bundle(id.n, id.w, size)
 		if err != nil {
 			return nil, err
 		}
 		return dataTile(bundle)
 	}
 	if id.w < tileWidth {
-		return l.tree.hashTile(id.level, id.n, id.w)
+		return l.tree.hashTile(id.level, id.n, id.w, size)
 	}
 	if data, ok := l.tiles.Get(id); ok {
 		return data, nil
 	}
-	data, err := l.tree.hashTile(id.level, id.n, id.w)
+	data, err := l.tree.hashTile(id.level, id.n, id.w, size)
 	if err == nil {
 		l.tiles.Add(id, data)
 	}

@@ -212,15 +212,19 @@ func (l *Log) Publications(after int64) iter.Seq2[*Publication, error] {
 // zero. Entries that are not yet published can be read too, for the index; what
 // is shown to clients stops at the published size.
 func (l *Log) Entries(from, to int64) iter.Seq2[Entry, error] {
-	return l.tree.records(from, to)
+	return l.tree.records(from, to, l.archive.last.Load().Size)
 }
 
-// records yields the entries [from, to).
-func (t tree) records(from, to int64) iter.Seq2[Entry, error] {
+// records yields the entries [from, to) of the tree at size.
+func (t tree) records(from, to, size int64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
+		if from < 0 || to > size {
+			yield(Entry{}, fmt.Errorf("entries [%d, %d) of %d", from, to, size))
+			return
+		}
 		for i := from; i < to; {
 			n := i / tileWidth
-			bundle, err := t.bundle(n, width(0, n, to))
+			bundle, err := t.bundle(n, width(0, n, to), size)
 			if err != nil {
 				yield(Entry{}, err)
 				return

@@ -8,7 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,7 +47,7 @@ func (l *Log) preflight(flag int) error {
 	if err := l.agree(); err != nil {
 		return unsafeState(err)
 	}
-	l.published.Store(l.archive.last)
+	l.published.Store(l.archive.last.Load())
 	l.shown.Store(l.archive.size.Load())
 	return nil
 }
@@ -51,7 +55,7 @@ func (l *Log) preflight(flag int) error {
 // agree compares Tessera's state, its tiles and bundles, the archive and the
 // guard.
 func (l *Log) agree() error {
-	last, signed := l.archive.last, l.guard.tree
+	last, signed := l.archive.last.Load(), l.guard.tree
 	t, err := l.tree.state()
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: log/%s is missing, though size %d was published: a copy that left out names with a dot?", ErrUnsafe, stateFile, last.Size)
@@ -77,7 +81,7 @@ func (l *Log) agree() error {
 	}
 	// From what was published, over what was signed, to what is integrated,
 	// leaf by leaf.
-	r, err := l.tree.compactRange(last.Size)
+	r, err := l.tree.compactRange(last.Size, t.N)
 	if err != nil {
 		return err
 	}
@@ -86,7 +90,7 @@ func (l *Log) agree() error {
 		size int64
 		root [32]byte
 	}{{"the guard", signed.N, signed.Hash}, {"Tessera's state", t.N, t.Hash}} {
-		if err := l.tree.extend(r, next.size); err != nil {
+		if err := l.tree.extend(r, next.size, t.N); err != nil {
 			return err
 		}
 		root, err := rangeRoot(r)
@@ -108,6 +112,9 @@ func (l *Log) clean() error {
 	if err := l.archive.trim(); err != nil {
 		return err
 	}
+	if err := l.syncFound(); err != nil {
+		return err
+	}
 	swept := 0
 	for _, dir := range []string{".", path.Dir(archiveFile)} {
 		n, err := durable.Sweep(l.root, dir)
@@ -127,6 +134,31 @@ func (l *Log) clean() error {
 		l.logger.Info("swept what a crash left", "files", swept)
 	}
 	return nil
+}
+
+// syncFound makes durable what was found. A process that was killed between a
+// write or rename and its sync leaves what can be read and is not durable yet,
+// and nothing built on it would be: an archive line, a name in a directory, the
+// data directory itself.
+func (l *Log) syncFound() error {
+	if err := l.archive.f.Sync(); err != nil {
+		return err
+	}
+	dirs := append(slices.Collect(maps.Keys(l.edgeDirs())), ".", path.Dir(archiveFile))
+	for _, dir := range dirs {
+		if err := durable.SyncDir(l.root, dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	guards, err := os.OpenRoot(filepath.Dir(l.guardPath))
+	if err != nil {
+		return err
+	}
+	defer guards.Close()
+	if err := durable.SyncDir(guards, "."); err != nil {
+		return err
+	}
+	return syncAbove(l.root.Name())
 }
 
 // edgeDirs returns the directories that a batch cut off at the integrated size

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -60,12 +61,12 @@ func (l *Log) publish() error {
 		// collector will wake us when the future has resolved.
 		return nil
 	}
-	if t.N > l.archive.last.Size {
+	if t.N > l.archive.last.Load().Size {
 		if err := l.sign(t); err != nil {
 			return err
 		}
 	}
-	return l.show(l.archive.last)
+	return l.show(l.archive.last.Load())
 }
 
 // sign extends the guard to t, signs t, and archives it.
@@ -80,7 +81,7 @@ func (l *Log) sign(t tlog.Tree) error {
 	l.guard = g
 	// Crash point: the guard knows a size that nobody has seen signed. The
 	// next start publishes it.
-	p, err := l.signer.publication(t, l.archive.last.Time)
+	p, err := l.signer.publication(t, l.archive.last.Load().Time)
 	if err != nil {
 		return err
 	}
@@ -114,14 +115,14 @@ func (l *Log) extended(t tlog.Tree) (*guard, error) {
 	if t.N < l.guard.tree.N {
 		return nil, fmt.Errorf("%w: size %d after %d was signed", ErrUnsafe, t.N, l.guard.tree.N)
 	}
-	r, err := rangeFactory.NewRange(0, l.guard.nodes.End(), l.guard.nodes.Hashes())
+	r, err := rangeFactory.NewRange(0, l.guard.nodes.End(), slices.Clone(l.guard.nodes.Hashes()))
 	if err != nil {
 		return nil, err
 	}
-	if err := l.tree.extend(r, t.N); err != nil {
+	if err := l.tree.extend(r, t.N, t.N); err != nil {
 		return nil, err
 	}
-	g, err := newGuard(l.Name(), l.archive.last.Size, r)
+	g, err := newGuard(l.Name(), l.archive.last.Load().Size, r)
 	if err != nil {
 		return nil, err
 	}

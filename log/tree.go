@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -53,9 +52,10 @@ func width(level int, n, size int64) int {
 	return int(min(size>>(8*level)-n*tileWidth, tileWidth))
 }
 
-// hashTile returns the first w hashes of a tile.
-func (t tree) hashTile(level int, n int64, w int) ([]byte, error) {
-	data, err := t.read(w, func(p uint8) string { return layout.TilePath(uint64(level), uint64(n), p) })
+// hashTile returns the first w hashes of a tile of the tree at size have, which
+// is one that was integrated: see read.
+func (t tree) hashTile(level int, n int64, w int, have int64) ([]byte, error) {
+	data, err := t.read(w, width(level, n, have), func(p uint8) string { return layout.TilePath(uint64(level), uint64(n), p) })
 	if err != nil {
 		return nil, err
 	}
@@ -65,10 +65,11 @@ func (t tree) hashTile(level int, n int64, w int) ([]byte, error) {
 	return data[:w*tlog.HashSize], nil
 }
 
-// bundle returns the first w entries of a bundle, in the bundle's encoding: a
-// 16-bit big-endian length before each (https://c2sp.org/tlog-tiles).
-func (t tree) bundle(n int64, w int) ([]byte, error) {
-	data, err := t.read(w, func(p uint8) string { return layout.EntriesPath(uint64(n), p) })
+// bundle returns the first w entries of a bundle of the tree at size have, in
+// the bundle's encoding: a 16-bit big-endian length before each
+// (https://c2sp.org/tlog-tiles).
+func (t tree) bundle(n int64, w int, have int64) ([]byte, error) {
+	data, err := t.read(w, width(0, n, have), func(p uint8) string { return layout.EntriesPath(uint64(n), p) })
 	if err != nil {
 		return nil, err
 	}
@@ -89,34 +90,22 @@ func (t tree) bundle(n int64, w int) ([]byte, error) {
 // errRotten is wrapped by errors about a file that cannot be what was written.
 var errRotten = errors.New("file is damaged")
 
-// read returns a file that holds at least w items. The file of exactly w is
-// tried first, then the full one, which stays when Tessera collects partial
-// ones, then any wider one. What a crash left beyond the integrated size can be
-// in such a file, but only behind its first w items.
-func (t tree) read(w int, path func(p uint8) string) ([]byte, error) {
+// read returns the file of a tile that has have items, of which w are wanted.
+// The full file takes the place of a partial one that Tessera collected.
+//
+// Only files of a tree that was integrated are ever read. At other widths a
+// batch that was killed or failed can have left a file with other entries, and
+// the file of the width asked for can be such a one.
+func (t tree) read(w, have int, path func(p uint8) string) ([]byte, error) {
 	name := func(p uint8) string { return filepath.Join(t.dir, path(p)) }
-	if w < 1 || w > tileWidth {
-		return nil, fmt.Errorf("%s: width %d", path(0), w)
+	if w < 1 || w > have {
+		return nil, fmt.Errorf("%s: width %d of %d", path(0), w, have)
 	}
-	data, err := os.ReadFile(name(uint8(w % tileWidth)))
-	if w == tileWidth || !errors.Is(err, fs.ErrNotExist) {
+	data, err := os.ReadFile(name(uint8(have % tileWidth)))
+	if have == tileWidth || !errors.Is(err, fs.ErrNotExist) {
 		return data, err
 	}
-	data, err = os.ReadFile(name(0))
-	if !errors.Is(err, fs.ErrNotExist) {
-		return data, err
-	}
-	partials, derr := os.ReadDir(filepath.Dir(name(1)))
-	if derr != nil {
-		return nil, err
-	}
-	for _, e := range partials {
-		p, perr := strconv.ParseUint(e.Name(), 10, 8)
-		if perr == nil && int(p) > w && strconv.FormatUint(p, 10) == e.Name() {
-			return os.ReadFile(name(uint8(p)))
-		}
-	}
-	return nil, err
+	return os.ReadFile(name(0))
 }
 
 // entries calls yield with each text of a bundle.
@@ -131,14 +120,14 @@ func bundleEntries(bundle []byte, yield func(text []byte) error) error {
 	return nil
 }
 
-// node returns the hash of a complete subtree, computed from the one tile that
-// holds its leaves or their nearest stored ancestors.
-func (t tree) node(id compact.NodeID) ([]byte, error) {
+// node returns the hash of a complete subtree of the tree at size have, computed
+// from the one tile that holds its leaves or their nearest stored ancestors.
+func (t tree) node(id compact.NodeID, have int64) ([]byte, error) {
 	level, height := int(id.Level/8), id.Level%8
 	first := int64(id.Index) << height // of the tile level's hashes
 	n, at := first/tileWidth, int(first%tileWidth)
 	w := at + 1<<height
-	data, err := t.hashTile(level, n, w)
+	data, err := t.hashTile(level, n, w, have)
 	if err != nil {
 		return nil, err
 	}
@@ -154,11 +143,12 @@ func subtree(hashes []byte) []byte {
 	return hasher.HashChildren(subtree(hashes[:mid]), subtree(hashes[mid:]))
 }
 
-// compactRange returns the range [0, size) as the tiles have it.
-func (t tree) compactRange(size int64) (*compact.Range, error) {
+// compactRange returns the range [0, size) as the tiles of the tree at size have
+// have it.
+func (t tree) compactRange(size, have int64) (*compact.Range, error) {
 	var hashes [][]byte
 	for _, id := range compact.RangeNodes(0, uint64(size), nil) {
-		h, err := t.node(id)
+		h, err := t.node(id, have)
 		if err != nil {
 			return nil, err
 		}
@@ -179,9 +169,9 @@ func rangeRoot(r *compact.Range) (tlog.Hash, error) {
 	return tlog.Hash(root), nil
 }
 
-// root computes the root at size from the tiles.
-func (t tree) root(size int64) (tlog.Hash, error) {
-	r, err := t.compactRange(size)
+// root computes the root at size from the tiles of the tree at size have.
+func (t tree) root(size, have int64) (tlog.Hash, error) {
+	r, err := t.compactRange(size, have)
 	if err != nil {
 		return tlog.Hash{}, err
 	}
@@ -189,15 +179,15 @@ func (t tree) root(size int64) (tlog.Hash, error) {
 }
 
 // extend appends to r the leaf hashes of the entries [r.End(), size), read back
-// from the bundles, and compares every leaf of every bundle it touches with
-// the tile above it. Bundles are rehashed from their first entry, because
+// from the bundles of the tree at size have, and compares every leaf of every
+// bundle it touches with the tile above it. Bundles are rehashed from their first entry, because
 // Tessera copies the older part of a partial bundle into the newer one: a byte
 // that rotted there would be carried on without it.
-func (t tree) extend(r *compact.Range, size int64) error {
+func (t tree) extend(r *compact.Range, size, have int64) error {
 	for from := int64(r.End()); from < size; from = int64(r.End()) {
 		n := from / tileWidth
 		skip := int(from % tileWidth)
-		leaves, err := t.leaves(n, width(0, n, size))
+		leaves, err := t.leaves(n, width(0, n, size), have)
 		if err != nil {
 			return err
 		}
@@ -212,12 +202,12 @@ func (t tree) extend(r *compact.Range, size int64) error {
 
 // leaves returns the leaf hashes of the first w entries of a bundle after
 // comparing them with the tile above.
-func (t tree) leaves(n int64, w int) ([][]byte, error) {
-	bundle, err := t.bundle(n, w)
+func (t tree) leaves(n int64, w int, have int64) ([][]byte, error) {
+	bundle, err := t.bundle(n, w, have)
 	if err != nil {
 		return nil, err
 	}
-	tile, err := t.hashTile(0, n, w)
+	tile, err := t.hashTile(0, n, w, have)
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +228,7 @@ func (t tree) leaves(n int64, w int) ([][]byte, error) {
 // its parent; the last bundle and the last full one, through their leaf hashes.
 // These are the files that the next batch is built on.
 func (t tree) checkEdge(size int64, want tlog.Hash) error {
-	root, err := t.root(size)
+	root, err := t.root(size, size)
 	if err != nil {
 		return err
 	}
@@ -247,11 +237,11 @@ func (t tree) checkEdge(size int64, want tlog.Hash) error {
 	}
 	for level := 1; size>>(8*level) > 0; level++ {
 		last := size>>(8*level) - 1 // the last full tile one level below
-		child, err := t.hashTile(level-1, last, tileWidth)
+		child, err := t.hashTile(level-1, last, tileWidth, size)
 		if err != nil {
 			return err
 		}
-		parent, err := t.hashTile(level, last/tileWidth, int(last%tileWidth)+1)
+		parent, err := t.hashTile(level, last/tileWidth, int(last%tileWidth)+1, size)
 		if err != nil {
 			return err
 		}
@@ -260,7 +250,7 @@ func (t tree) checkEdge(size int64, want tlog.Hash) error {
 		}
 	}
 	for n := max(0, size/tileWidth-1); width(0, n, size) > 0; n++ {
-		if _, err := t.leaves(n, width(0, n, size)); err != nil {
+		if _, err := t.leaves(n, width(0, n, size), size); err != nil {
 			return err
 		}
 	}

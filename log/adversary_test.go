@@ -419,6 +419,17 @@ func TestCreateAgain(t *testing.T) {
 	if _, err := Create(config); !errors.Is(err, ErrExists) {
 		t.Errorf("third Create: %v", err)
 	}
+	// An empty directory is as good as none.
+	empty := filepath.Join(base, "empty")
+	if err := os.Mkdir(empty, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(CreateConfig{Dir: empty, Files: map[string][]byte{"settings": nil}}); err != nil {
+		t.Errorf("Create in an empty directory: %v", err)
+	}
+	if fi, err := os.Stat(filepath.Join(empty, "settings")); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("settings: %v, %v", fi.Mode(), err)
+	}
 	if _, err := Create(CreateConfig{Dir: filepath.Join(base, "e"), Name: "x y"}); !errors.Is(err, ErrName) {
 		t.Errorf("Create with a bad name: %v", err)
 	}

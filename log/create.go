@@ -26,7 +26,8 @@ type CreateConfig struct {
 	Name  string // "" makes localhost/ and eight hex digits of the key
 	Key   string // a note signing key; "" generates one
 
-	// Files are further files to put into Dir, by name.
+	// Files are further files to put into Dir, by name, with mode 0600: settings
+	// can hold an upstream's password.
 	Files map[string][]byte
 }
 
@@ -108,7 +109,7 @@ func build(root *os.Root, s *signer, skey string, g *guard, files map[string][]b
 		return err
 	}
 	for name, data := range files {
-		if err := durable.WriteFile(root, name, data, 0o644); err != nil {
+		if err := durable.WriteFile(root, name, data, 0o600); err != nil {
 			return err
 		}
 	}
@@ -118,7 +119,10 @@ func build(root *os.Root, s *signer, skey string, g *guard, files map[string][]b
 // install makes dir, whole or not at all: fill puts the log into a directory
 // beside it, g becomes its guard, and the directory gets its name.
 func install(dir, guardPath string, g *guard, fill func(*os.Root) error) error {
-	dir = filepath.Clean(dir)
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
 	if names, err := os.ReadDir(dir); err == nil && len(names) > 0 {
 		return fmt.Errorf("%s: %w", dir, ErrExists)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -162,6 +166,9 @@ func install(dir, guardPath string, g *guard, fill func(*os.Root) error) error {
 	}
 	// Crash point: a guard of the size that is about to appear, and no log.
 	// The same command again finds it acceptable.
+	if err := parent.Remove(filepath.Base(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // an empty directory would stand in the way
+	}
 	if err := parent.Rename(temp, filepath.Base(dir)); err != nil {
 		return err
 	}

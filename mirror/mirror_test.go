@@ -6,7 +6,6 @@ package mirror_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -341,63 +339,6 @@ func TestInfoComesBack(t *testing.T) {
 	w.want("/cached-only/example.com/a/@v/v1.0.0.info", 200, string(m.Info))
 }
 
-// TestTable goes through what an upstream can say, for each kind of request.
-func TestTable(t *testing.T) {
-	up := func(status int, retry time.Duration, err error) error {
-		return &upstream.Error{URL: "http://secret.internal/x", Status: status, RetryAfter: retry, Err: err, Text: "said upstream"}
-	}
-	rows := []struct {
-		name   string
-		cause  error
-		status int
-		retry  string
-	}{
-		{"not found", up(404, 0, nil), 404, ""},
-		{"gone", up(410, 0, nil), 404, ""},
-		{"unauthorized", up(401, 0, nil), 403, ""},
-		{"forbidden", up(403, 0, nil), 403, ""},
-		{"too many", up(429, 17*time.Second, nil), 429, "17"},
-		{"too many, no time", up(429, 0, nil), 429, "1"},
-		{"unavailable", up(503, 90*time.Second, nil), 503, "90"},
-		{"server error", up(500, 0, nil), 502, ""},
-		{"teapot", up(418, 0, nil), 502, ""},
-		{"cut", up(0, 0, io.ErrUnexpectedEOF), 502, ""},
-		{"too large", up(0, 0, upstream.ErrTooLarge), 502, ""},
-		{"redirects", up(0, 0, errors.New("stopped after 10 redirects")), 502, ""},
-		{"hang", up(0, 0, context.DeadlineExceeded), 504, ""},
-		{"full", &os.PathError{Op: "write", Path: "/secret/file", Err: syscall.ENOSPC}, 503, "30"},
-		{"off", upstream.ErrOff, 404, ""},
-		{"ours", errors.New("/secret/path is broken"), 500, ""},
-	}
-	files := []string{"@v/list", "@latest", "@v/v1.0.0.info", "@v/main.info", "@v/v1.0.0.mod", "@v/v1.0.0.zip"}
-	for _, row := range rows {
-		for _, path := range []string{"example.com/a", "private.example/a"} {
-			for _, file := range files {
-				w := newWorld(t)
-				w.simple(path, "v1.0.0")
-				suffix := file[strings.LastIndexAny("/"+file, "./@"):]
-				w.public.Fail(suffix, row.cause)
-				w.private.Fail(suffix, row.cause)
-				url := "/" + path + "/" + file
-				body, resp := w.get(url)
-				if resp.StatusCode != row.status || resp.Header.Get("Retry-After") != row.retry {
-					t.Errorf("%s: %s = %d, Retry-After %q, want %d, %q", row.name, url, resp.StatusCode, resp.Header.Get("Retry-After"), row.status, row.retry)
-				}
-				if strings.Contains(body, "secret") {
-					t.Errorf("%s: %s tells too much: %q", row.name, url, body)
-				}
-				if row.status == 500 && !strings.Contains(w.logged.String(), strings.Fields(body)[2]) {
-					t.Errorf("%s: answer %q, log %q", row.name, body, w.logged.String())
-				}
-				if n := len(w.log.Entries()); n > 0 {
-					t.Errorf("%s: %s: %d entries logged", row.name, url, n)
-				}
-				w.close()
-			}
-		}
-	}
-}
-
 // TestTableLogged is TestTable for a module that is logged and stored: its
 // files, its list and its latest are had whatever upstream says.
 func TestTableLogged(t *testing.T) {
@@ -440,27 +381,6 @@ func TestHang(t *testing.T) {
 	})
 }
 
-func TestBusy(t *testing.T) {
-	for err, status := range map[error]int{log.ErrBusy: 503, log.ErrClosed: 503, &log.ConflictError{}: 502, errors.New("x"): 500, os.ErrNotExist: 500} {
-		w := newWorld(t)
-		w.simple("example.com/a", "v1.0.0")
-		w.log.Fail(fmt.Errorf("append: %w", err))
-		w.want("/example.com/a/@v/v1.0.0.mod", status, "")
-		w.close()
-	}
-}
-
-func TestMismatchText(t *testing.T) {
-	w := newWorld(t)
-	defer w.close()
-	m := w.admitted("private.example/a", "v1.0.0")
-	other := mirrortest.New(t, m.Path, "v1.0.0", "go.mod", "module private.example/a // changed\n")
-	w.private.Add(other)
-	os.Remove(filepath.Join(w.dir, mirrortest.Name(m.Version, "zip")))
-	w.want("/private.example/a/@v/v1.0.0.zip", 502, fmt.Sprintf(
-		"verifying private.example/a@v1.0.0: checksum mismatch: logged %s on 2025-01-02, upstream now has %s; the first hash stands\n", m.Record(t).Zip, other.Record(t).Zip))
-}
-
 // TestStampede has fifty clients want a cold version.
 func TestStampede(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -483,26 +403,4 @@ func TestStampede(t *testing.T) {
 			}
 		}
 	})
-}
-
-// TestErrorText shows what becomes of an upstream's text.
-func TestErrorText(t *testing.T) {
-	write := mirror.ErrorWriter(nil)
-	for in, want := range map[string]string{
-		"not found: example.com/a@v1: unknown revision": "not found: example.com/a@v1: unknown revision\n",
-		"gone for good":                      "not found: gone for good\n",
-		"":                                   "not found\n",
-		"a\n\n\n b\x00\x1b[31m\u202e\tc\r\n": "not found: a\n b[31m c\n",
-		"\xff\xfe":                           "not found: \uFFFD\n",
-		strings.Repeat("line\n", 20):         "not found: " + strings.TrimSuffix(strings.Repeat("line\n", 8), "\n") + "\n",
-		strings.Repeat("é", 1000):            "not found: " + strings.Repeat("é", 294) + "\n",
-	} {
-		rec := httptest.NewRecorder()
-		rec.Header().Set("ETag", `"of the answer that failed"`)
-		write(rec, httptest.NewRequest("GET", "/", nil), &upstream.Error{URL: "mem", Status: 404, Text: in})
-		if got := rec.Body.String(); got != want {
-			t.Errorf("text %.40q became %q, want %q", in, got, want)
-		}
-		checkError(t, "/", rec.Result(), rec.Body.String())
-	}
 }

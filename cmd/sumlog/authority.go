@@ -2,6 +2,8 @@
 // Use of this source code is governed by a BSD-style
 // license that can be found in the LICENSE file.
 
+//go:build cgo
+
 package main
 
 import (
@@ -23,14 +25,6 @@ import (
 	"example.org/sumlog/mirror/admit"
 	"example.org/sumlog/mirror/store"
 	"example.org/sumlog/mirror/upstream"
-)
-
-// Names below the data directory that are not the log's.
-const (
-	indexFile   = "index.db"
-	mirrorDir   = "mirror"
-	upstreamDir = "upstream"
-	evidenceDir = "evidence"
 )
 
 // maxEvidence bounds the evidence files: an upstream that lies anew with each
@@ -59,27 +53,6 @@ type authorityConfig struct {
 	wait      time.Duration // for an admission; 0: as long as a request
 	logger    *slog.Logger
 	progress  func(done, total int64) // of the index
-}
-
-// openLog opens the log alone.
-func openLog(dir, guard string, logger *slog.Logger) (*log.Log, error) {
-	l, err := log.Open(log.Config{Dir: dir, Guard: guard, Logger: logger})
-	return l, hintOpen(err, dir)
-}
-
-// hintOpen adds what helps when a log could not be opened.
-func hintOpen(err error, dir string) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, durable.ErrLocked):
-		return hint(err, "a sumlog process is working on %s; one at a time", dir)
-	case errors.Is(err, log.ErrUnsafe):
-		return hint(err, "nothing was signed; do not delete anything: restore from a backup, or look at what changed")
-	case errors.Is(err, os.ErrNotExist):
-		return hint(fmt.Errorf("%s holds no log: %w", dir, err), "create one with sumlog init -dir %s -name NAME", dir)
-	}
-	return err
 }
 
 // openAuthority makes a running authority of an open log, which it closes when
@@ -121,13 +94,9 @@ func openAuthority(c authorityConfig, l *log.Log) (a *authority, err error) {
 
 // openIndex opens the index of l, or makes it again.
 func openIndex(dir string, rebuild bool, l *log.Log, logger *slog.Logger, progress func(done, total int64)) (*index.Index, error) {
-	x, err := index.Open(index.Config{
+	return index.Open(index.Config{
 		Path: filepath.Join(dir, indexFile), Source: l, Rebuild: rebuild, Logger: logger, Progress: progress,
 	})
-	if err != nil && !cgo {
-		return nil, needsC(err)
-	}
-	return x, err
 }
 
 // openUpstreams makes the outside world reachable.
@@ -232,10 +201,4 @@ func (a *authority) keep(name string, text []byte) error {
 		return fmt.Errorf("%s holds %d files already", evidenceDir, len(names))
 	}
 	return durable.WriteFile(a.root, name, text, 0o644)
-}
-
-// needsC explains the error of a binary without SQLite.
-func needsC(err error) error {
-	return hint(fmt.Errorf("this binary has no SQLite, because it was built without a C compiler: %w", err),
-		"install one (on Debian: gcc and libc6-dev) and build again with CGO_ENABLED=1")
 }

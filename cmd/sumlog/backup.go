@@ -120,7 +120,6 @@ func (c *call) replicate(ctx context.Context, what, from, to, guard string,
 	logger := c.logger()
 	m := c.meter(what+" log", logger)
 	defer m.end()
-	makeWay(to)
 	return do(ctx, log.BackupConfig{
 		From: from, To: to, Guard: guard, Progress: m.set,
 		Also: func(ctx context.Context, root *os.Root) error {
@@ -196,11 +195,19 @@ func copyFile(from, to *os.Root, name string) error {
 		return err
 	}
 	defer src.Close()
+	fi, err := src.Stat()
+	if err != nil {
+		return err
+	}
 	dst, err := durable.Create(to, path.Dir(name))
 	if err != nil {
 		return err
 	}
 	defer dst.Abort()
+	// Settings may hold the password of an upstream.
+	if err := dst.Chmod(fi.Mode().Perm()); err != nil {
+		return err
+	}
 	if _, err := io.Copy(dst, src); err != nil {
 		return err
 	}

@@ -207,7 +207,10 @@ func wishes(claims []claim) []wish {
 	return list
 }
 
-// mismatches returns a line for each claim that rec contradicts.
+// A mismatchError says, a line each, which claims the log contradicts.
+type mismatchError struct{ error }
+
+// mismatches returns a mismatchError if rec contradicts any claim.
 func (w wish) mismatches(rec log.Record) error {
 	var errs []error
 	for _, c := range w.claims {
@@ -219,5 +222,8 @@ func (w wish) mismatches(rec log.Record) error {
 			errs = append(errs, fmt.Errorf("MISMATCH %s: %s: the file has %s, the log has %s", c.where, what, c.hash, have))
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) == 0 {
+		return nil
+	}
+	return mismatchError{errors.Join(errs...)}
 }

@@ -2,6 +2,8 @@
 // Use of this source code is governed by a BSD-style
 // license that can be found in the LICENSE file.
 
+//go:build cgo
+
 package main
 
 import (
@@ -147,9 +149,6 @@ func (i *importer) stopped() bool {
 	}
 }
 
-// errMismatch is wrapped by the error of a file that the log contradicts.
-var errMismatch = errors.New("mismatch")
-
 // one admits one version and compares.
 func (i *importer) one(ctx context.Context, w wish) (was bool, err error) {
 	if _, was, err = i.a.index.Find(w.mod); err != nil {
@@ -159,31 +158,19 @@ func (i *importer) one(ctx context.Context, w wish) (was bool, err error) {
 	if w.zip {
 		kind = store.Zip
 	}
-	fetch := i.a.admit.Bytes(ctx, w.mod, kind)
+	admitted := i.a.admit.Bytes(ctx, w.mod, kind)
 	e, found, err := i.a.index.Find(w.mod)
 	if err != nil {
 		return was, err
 	}
 	if !found {
-		return was, orElse(fetch, fmt.Errorf("%s is not logged", w.mod))
+		return was, admitted
 	}
+	// The log's word counts even if the bytes could not be had.
 	if err := w.mismatches(e.Record); err != nil {
-		return was, fmt.Errorf("%w%w", mismatchError{}, err)
+		return was, err
 	}
-	return was, fetch
-}
-
-// mismatchError is errMismatch without a text of its own.
-type mismatchError struct{}
-
-func (mismatchError) Error() string        { return "" }
-func (mismatchError) Is(target error) bool { return target == errMismatch }
-
-func orElse(err, other error) error {
-	if err != nil {
-		return err
-	}
-	return other
+	return was, admitted
 }
 
 // count counts a version and reports what went wrong with it.
@@ -191,8 +178,9 @@ func (i *importer) count(was bool, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.done++
+	_, mismatched := errors.AsType[mismatchError](err)
 	switch {
-	case errors.Is(err, errMismatch):
+	case mismatched:
 		i.mismatched++
 	case err != nil:
 		i.failed++

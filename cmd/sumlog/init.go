@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"example.org/sumlog/log"
 )
@@ -69,7 +68,6 @@ func (c *call) create(ctx context.Context) (vkey string, err error) {
 	if err != nil {
 		return "", err
 	}
-	makeWay(c.opts.dir)
 	vkey, err = log.Create(log.CreateConfig{
 		Dir: c.opts.dir, Guard: c.opts.guard, Name: c.opts.name, Key: key,
 		Files: map[string][]byte{settingsFile: settings},
@@ -79,11 +77,6 @@ func (c *call) create(ctx context.Context) (vkey string, err error) {
 	}
 	return vkey, err
 }
-
-// makeWay removes dir if it is an empty directory: a log is built beside it and
-// renamed, and a directory is not replaced. Whatever stands in the way of that
-// stands in the way of the rename too, which will say so.
-func makeWay(dir string) { syscall.Rmdir(filepath.Clean(dir)) }
 
 // maxKey bounds the key file: a name and some hundred bytes.
 const maxKey = 4 << 10

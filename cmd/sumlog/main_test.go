@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 //	serve DIR [FLAG...]   start sumlog serve -dir DIR in the background, wait
 //	                      until it is ready; sets $server to its URL
 //	shutdown [CODE]       end it with SIGTERM; it must exit with CODE (0)
+//	died CODE             wait until it ended by itself; it must exit with CODE
 //	serverlog             print what it wrote to stderr, for stdout to look at
 //	goenv DIR             set GOPROXY and the like as sumlog env -json says
 //	freshcache            begin a new, empty module cache
@@ -59,6 +60,7 @@ func params(dir string, setup func(*testscript.Env) error) testscript.Params {
 			"upstream":   cmdUpstream,
 			"serve":      scriptServe,
 			"shutdown":   scriptShutdown,
+			"died":       scriptDied,
 			"serverlog":  scriptLog,
 			"goenv":      scriptGoEnv,
 			"freshcache": scriptFreshCache,
@@ -97,6 +99,25 @@ func TestReal(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// TestWithoutC checks that what can be built without a C compiler, and then says
+// that it lacks one, does not need one.
+func TestWithoutC(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, pkg := range []string{"github.com/mattn/go-sqlite3", "example.org/sumlog/index"} {
+		if strings.Contains(string(out), pkg+"\n") {
+			t.Errorf("without cgo, sumlog imports %s", pkg)
+		}
+	}
+	if !strings.Contains(string(out), "example.org/sumlog/log\n") {
+		t.Errorf("no list of packages: %s", out)
+	}
 }
 
 // worldVars say how the world is reached from here.
@@ -259,26 +280,34 @@ func scriptShutdown(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || p == nil || len(args) > 1 {
 		ts.Fatalf("usage: shutdown [CODE], of a running server")
 	}
-	began := time.Now()
-	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
-	endServer(ts)
-	if spent := time.Since(began); spent > 10*time.Second {
-		ts.Fatalf("the server took %v to end", spent)
-	}
 	want := "0"
 	if len(args) == 1 {
 		want = args[0]
 	}
-	if got := fmt.Sprint(p.cmd.ProcessState.ExitCode()); got != want {
-		ts.Fatalf("the server exited with %s, want %s:\n%s", got, want, p.text())
-	}
+	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
+	endServer(ts, 10*time.Second, want)
 }
 
-func endServer(ts *testscript.TestScript) {
+func scriptDied(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || state(ts).server == nil || len(args) != 1 {
+		ts.Fatalf("usage: died CODE, of a running server")
+	}
+	endServer(ts, time.Minute, args[0])
+}
+
+// endServer waits for the server's end, which must come in time.
+func endServer(ts *testscript.TestScript, limit time.Duration, want string) {
 	p := state(ts).server
-	<-p.exited
+	select {
+	case <-p.exited:
+	case <-time.After(limit):
+		ts.Fatalf("the server did not end within %v", limit)
+	}
 	state(ts).server = nil
 	ts.Logf("[server]\n%s", p.text())
+	if got := fmt.Sprint(p.cmd.ProcessState.ExitCode()); got != want {
+		ts.Fatalf("the server exited with %s, want %s", got, want)
+	}
 }
 
 func scriptLog(ts *testscript.TestScript, neg bool, args []string) {

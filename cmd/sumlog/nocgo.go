@@ -6,5 +6,32 @@
 
 package main
 
-// cgo says whether SQLite is in this binary.
-const cgo = false
+import (
+	"context"
+	"errors"
+)
+
+// Without cgo there is no SQLite, which the index is in. The go command builds
+// so without a word where it finds no C compiler; the word is here.
+var (
+	cmdServe   = withoutC("serve")
+	cmdRebuild = withoutC("rebuild")
+	cmdImport  = withoutC("import")
+)
+
+func withoutC(name string) *command {
+	err := hint(errors.New("this binary cannot "+name+": it was built without a C compiler and so has no SQLite"),
+		"install one (on Debian: gcc and libc6-dev) and build again with CGO_ENABLED=1")
+	var flags []string
+	for _, s := range settings {
+		flags = append(flags, s.name)
+	}
+	return &command{
+		name:  name,
+		short: "not in this binary: it was built without a C compiler",
+		long:  "This binary was built without a C compiler and cannot do this.",
+		flags: flags,
+		nargs: func(int) bool { return true },
+		run:   func(context.Context, *call) error { return err },
+	}
+}

@@ -2,6 +2,8 @@
 // Use of this source code is governed by a BSD-style
 // license that can be found in the LICENSE file.
 
+//go:build cgo
+
 package main
 
 import (
@@ -62,9 +64,6 @@ const (
 func runServe(ctx context.Context, c *call) error {
 	if err := c.checkServe(); err != nil {
 		return err
-	}
-	if !cgo {
-		return needsC(errors.New("CGO_ENABLED was 0"))
 	}
 	if err := c.inherit(ctx); err != nil {
 		return err
@@ -280,6 +279,8 @@ func (s *server) wait(ctx context.Context, a *authority, served <-chan error) er
 	case err = <-served:
 	}
 	s.not("shutting down")
+	// Those who wait for an admission are told, instead of cut off.
+	go a.admit.Close()
 	drain, cancel := context.WithTimeout(context.Background(), maxDrain)
 	defer cancel()
 	if s.http.Shutdown(drain) != nil {

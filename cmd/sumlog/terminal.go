@@ -20,15 +20,18 @@ import (
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // logger returns the logger of the process: text for people, JSON for machines.
-// Tessera's messages, which go through klog, come out of it too.
+// Warnings of Tessera, which go through klog, come out of it too; what it says
+// beyond that is about its own checkpoints, which nobody sees.
 func (c *call) logger() *slog.Logger {
-	var h slog.Handler = slog.NewJSONHandler(c.stderr, nil)
-	if terminal(c.stderr) {
-		h = slog.NewTextHandler(c.stderr, nil)
+	handler := func(level slog.Level) slog.Handler {
+		o := &slog.HandlerOptions{Level: level}
+		if terminal(c.stderr) {
+			return slog.NewTextHandler(c.stderr, o)
+		}
+		return slog.NewJSONHandler(c.stderr, o)
 	}
-	l := slog.New(h)
-	klog.SetSlogLogger(l)
-	return l
+	klog.SetSlogLogger(slog.New(handler(slog.LevelWarn)).With("from", "tessera"))
+	return slog.New(handler(slog.LevelInfo))
 }
 
 // A meter shows how far a long work has come: on a terminal as a line that is

@@ -5,12 +5,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/mod/module"
@@ -34,6 +36,7 @@ import (
 //	upstream requests NAME [PATTERN]
 //	                              print the requests, for stdout to look at
 //	upstream count NAME PATTERN N fail unless there were N such requests
+//	upstream await NAME PATTERN   wait until there was such a request
 func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: upstream VERB NAME [ARG...]")
@@ -79,6 +82,10 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 		if got := strconv.Itoa(len(list)); got != arg(ts, args, 1) {
 			ts.Fatalf("%s requests, want %s:\n%s", got, args[1], strings.Join(list, "\n"))
 		}
+	case "await":
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		ts.Check(s.Await(ctx, arg(ts, args, 0)))
 	default:
 		ts.Fatalf("upstream: unknown verb %q", verb)
 	}

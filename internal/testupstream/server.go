@@ -41,6 +41,7 @@ type Server struct {
 	mu       sync.Mutex
 	releases []*release
 	requests []string
+	arrival  chan struct{} // closed at the next request
 	faults   []*rule
 	healed   chan struct{} // closed when the faults end
 }
@@ -59,7 +60,7 @@ func New(name string, fsys fs.FS) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Name: name, VKey: vkey, addr: "127.0.0.1:0", healed: make(chan struct{})}
+	s := &Server{Name: name, VKey: vkey, addr: "127.0.0.1:0", healed: make(chan struct{}), arrival: make(chan struct{})}
 	s.db = sumdb.NewTestServer(skey, s.gosum)
 	s.sumdb = sumdb.NewServer(s.db)
 	if err := s.Add(fsys); err != nil {
@@ -156,6 +157,24 @@ func (s *Server) Requests(pattern string) []string {
 	return list
 }
 
+// Await returns when there was a request whose path matches the pattern, or with
+// the error of ctx.
+func (s *Server) Await(ctx context.Context, pattern string) error {
+	for {
+		s.mu.Lock()
+		arrival := s.arrival
+		s.mu.Unlock()
+		if len(s.Requests(pattern)) > 0 {
+			return nil
+		}
+		select {
+		case <-arrival:
+		case <-ctx.Done():
+			return fmt.Errorf("no request for %s: %w", pattern, ctx.Err())
+		}
+	}
+}
+
 // Forget empties the record of requests.
 func (s *Server) Forget() {
 	s.mu.Lock()
@@ -177,6 +196,8 @@ func (s *Server) arrived(r *http.Request) (f Fault, healed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, r.Method+" "+r.URL.Path)
+	close(s.arrival)
+	s.arrival = make(chan struct{})
 	for _, f := range slices.Backward(s.faults) {
 		if f.left == 0 || !match(f.pattern, r.URL.Path) {
 			continue

@@ -144,8 +144,8 @@ func TestHangAndStop(t *testing.T) {
 		code, _ := get(t, s, "/example.com/a/@v/list")
 		done <- code
 	}()
-	for len(s.Requests("*")) == 0 {
-		// The request is on its way.
+	if err := s.Await(t.Context(), "*/@v/list"); err != nil {
+		t.Fatal(err)
 	}
 	s.Heal()
 	if code := <-done; code != 0 {

@@ -45,6 +45,7 @@ package store
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -54,6 +55,7 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -87,8 +89,8 @@ const (
 	// maxElem is the longest file name a common file system takes.
 	maxElem = 255
 
-	// maxMemo bounds the memory of checked files, at about 300 bytes each.
-	maxMemo = 1 << 15
+	// maxMemo bounds the memory of checked files, at about 400 bytes each.
+	maxMemo = 1 << 16
 )
 
 // ErrDamaged is wrapped by the error of [Store.Open] when the stored file did
@@ -113,7 +115,7 @@ type Config struct {
 type Store struct {
 	root *os.Root
 	log  *slog.Logger
-	memo *lru.Cache[string, checked]
+	memo *lru.Cache[key, checked]
 
 	// locks holds the lock of each version or list being changed or checked.
 	locks keyed
@@ -123,8 +125,15 @@ type Store struct {
 	hashing chan struct{}
 }
 
+// A key is a file of a module version.
+type key struct {
+	mod  module.Version
+	kind Kind
+}
+
 // checked says that a file was found to match want.
 type checked struct {
+	path string // with the store's directory
 	file identity
 	want string // the hash of the record; "" for a .info
 	meta Meta
@@ -157,7 +166,7 @@ func Open(c Config) (*Store, error) {
 	return &Store{
 		root:    root,
 		log:     l,
-		memo:    lru.New[string, checked](maxMemo, nil),
+		memo:    lru.New[key, checked](maxMemo, nil),
 		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
 }
@@ -211,20 +220,35 @@ func longElem(p string) bool {
 // That nobody writes to it while it is read is taken for granted: this process
 // replaces files and never changes them.
 func (s *Store) Open(rec log.Record, k Kind) (*os.File, Meta, error) {
+	if f, meta, ok := s.known(rec, k); ok {
+		return f, meta, nil
+	}
 	name, err := Name(rec.Module, k)
 	if err != nil {
 		return nil, Meta{}, err
 	}
-	f, err := s.root.Open(name)
-	if err != nil {
-		return nil, Meta{}, err
-	}
-	id, err := identify(f)
-	if c, ok := s.memo.Get(name); ok && err == nil && c.file == id && c.want == want(rec, k) {
-		return f, c.meta, nil
-	}
-	f.Close()
 	return s.recheck(rec, k, name)
+}
+
+// known opens a file that the memo vouches for. It goes by the whole path, in
+// one step, where an os.Root takes one for each directory, which is what most
+// of serving a small zip would cost. The path is one that was checked through
+// the root before; should a link lead elsewhere by now, what is there is not
+// the file that was checked.
+func (s *Store) known(rec log.Record, k Kind) (*os.File, Meta, bool) {
+	c, ok := s.memo.Get(key{rec.Module, k})
+	if !ok || c.want != want(rec, k) {
+		return nil, Meta{}, false
+	}
+	f, err := os.Open(c.path)
+	if err != nil {
+		return nil, Meta{}, false
+	}
+	if id, err := identify(f); err != nil || id != c.file {
+		f.Close()
+		return nil, Meta{}, false
+	}
+	return f, c.meta, true
 }
 
 // ReadInfo returns what the stored .info of rec says.
@@ -246,15 +270,22 @@ func (s *Store) ReadInfo(rec log.Record) (VersionInfo, error) {
 // aside that was just put.
 func (s *Store) recheck(rec log.Record, k Kind, name string) (*os.File, Meta, error) {
 	defer s.locks.lock(rec.Module.String())()
+	if f, meta, ok := s.known(rec, k); ok {
+		return f, meta, nil
+	}
+	// Before the open, which would wait for the other end of a pipe, and follow
+	// a link.
+	if fi, err := s.root.Lstat(name); err != nil {
+		return nil, Meta{}, err
+	} else if !fi.Mode().IsRegular() {
+		return nil, Meta{}, s.setAside(key{rec.Module, k}, name, errors.New("not a regular file"))
+	}
 	f, err := s.root.Open(name)
 	if err != nil {
 		return nil, Meta{}, err
 	}
-	id, err := identify(f)
-	if c, ok := s.memo.Get(name); ok && err == nil && c.file == id && c.want == want(rec, k) {
-		return f, c.meta, nil
-	}
 	var sum string
+	id, err := identify(f)
 	if err == nil {
 		sum, err = s.check(f, rec, k, id)
 	}
@@ -262,25 +293,25 @@ func (s *Store) recheck(rec log.Record, k Kind, name string) (*os.File, Meta, er
 	switch {
 	case errors.As(err, &bad):
 		f.Close()
-		return nil, Meta{}, s.setAside(name, err)
+		return nil, Meta{}, s.setAside(key{rec.Module, k}, name, err)
 	case err != nil:
 		f.Close()
 		return nil, Meta{}, err
 	}
-	return f, s.remember(name, id, want(rec, k), sum), nil
+	return f, s.remember(key{rec.Module, k}, name, id, want(rec, k), sum), nil
 }
 
-func (s *Store) remember(name string, id identity, want, sum string) Meta {
+func (s *Store) remember(k key, name string, id identity, want, sum string) Meta {
 	meta := Meta{ETag: `"` + sum + `"`, Size: id.size}
-	s.memo.Put(name, checked{id, want, meta})
+	s.memo.Put(k, checked{filepath.Join(s.root.Name(), name), id, want, meta})
 	return meta
 }
 
 // setAside moves a damaged file out of the tree and returns the error to
 // report.
-func (s *Store) setAside(name string, cause error) error {
-	s.memo.Delete(name)
-	aside := path.Join(badDir, time.Now().UTC().Format("20060102T150405.000000000Z"))
+func (s *Store) setAside(k key, name string, cause error) error {
+	s.memo.Delete(k)
+	aside := path.Join(badDir, time.Now().UTC().Format("20060102T150405Z-")+rand.Text())
 	err := durable.MkdirAll(s.root, badDir)
 	if err == nil {
 		err = s.root.Rename(name, aside)
@@ -288,10 +319,10 @@ func (s *Store) setAside(name string, cause error) error {
 	if err == nil {
 		err = durable.SyncDir(s.root, path.Dir(name))
 	}
-	s.log.Error("stored file does not match its record", "file", name, "moved_to", aside, "cause", cause, "err", err)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w, and cannot be moved aside: %w", name, cause, err)
 	}
+	s.log.Error("stored file does not match its record", "file", name, "moved_to", aside, "cause", cause)
 	return fmt.Errorf("%s: %w: %w", name, ErrDamaged, fs.ErrNotExist)
 }
 
@@ -318,15 +349,15 @@ func (s *Store) PutMod(rec log.Record, info, mod []byte) error {
 		return &MismatchError{Module: rec.Module, Kind: Mod, Want: rec.Mod, Got: h}
 	}
 	defer s.locks.lock(rec.Module.String())()
-	if err := s.write(name, mod, rec.Mod); err != nil {
+	if err := s.write(key{rec.Module, Mod}, name, mod, rec.Mod); err != nil {
 		return err
 	}
 	// The .info last: a .info without its .mod never stands.
-	return s.write(infoName, info, "")
+	return s.write(key{rec.Module, Info}, infoName, info, "")
 }
 
 // write gives a small checked file its name.
-func (s *Store) write(name string, data []byte, want string) error {
+func (s *Store) write(k key, name string, data []byte, want string) error {
 	f, err := durable.Create(s.root, tempDir)
 	if err != nil {
 		return err
@@ -336,21 +367,21 @@ func (s *Store) write(name string, data []byte, want string) error {
 		return err
 	}
 	sum := sha256.Sum256(data)
-	return s.commit(f, name, want, hex.EncodeToString(sum[:]))
+	return s.commit(f, k, name, want, hex.EncodeToString(sum[:]))
 }
 
 // commit gives f its name and remembers that it was checked.
-func (s *Store) commit(f *durable.File, name, want, sum string) error {
+func (s *Store) commit(f *durable.File, k key, name, want, sum string) error {
 	id, err := identify(f.File)
 	if err != nil {
 		return err
 	}
 	// Whatever happens below, what the memo knew of the name is over.
-	s.memo.Delete(name)
+	s.memo.Delete(k)
 	if err := f.Commit(name); err != nil {
 		return err
 	}
-	s.remember(name, id, want, sum)
+	s.remember(k, name, id, want, sum)
 	return nil
 }
 

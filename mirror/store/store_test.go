@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -252,6 +253,33 @@ func TestOtherRecord(t *testing.T) {
 	rec.Zip = mirrortest.Simple(t, "example.com/a", "v1.0.1").Record(t).Zip
 	if _, _, err := s.Open(rec, store.Zip); !errors.Is(err, store.ErrDamaged) {
 		t.Errorf("Open with another record: %v", err)
+	}
+}
+
+// TestForeign has something that is no file where a file was.
+func TestForeign(t *testing.T) {
+	outside := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(outside, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, plant := range map[string]func(name string) error{
+		"link":      func(name string) error { return os.Symlink(outside, name) },
+		"directory": func(name string) error { return os.Mkdir(name, 0o755) },
+		"pipe":      func(name string) error { return syscall.Mkfifo(name, 0o644) },
+	} {
+		dir := t.TempDir()
+		m := mirrortest.Simple(t, "example.com/a", "v1.0.0")
+		rec := put(t, open(t, dir), m)
+		s := open(t, dir)
+		file := filepath.Join(dir, mirrortest.Name(m.Version, "zip"))
+		if err := errors.Join(os.Remove(file), plant(file)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Open(rec, store.Zip); !errors.Is(err, store.ErrDamaged) {
+			t.Errorf("%s: Open = %v", name, err)
+		}
+		put(t, s, m)
+		read(t, s, rec, store.Zip)
 	}
 }
 

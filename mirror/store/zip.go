@@ -150,5 +150,5 @@ func (s *Store) PutZip(rec log.Record, z *ZipFile) error {
 	if id, err := identify(z.File); err != nil || id != z.id {
 		return &fs.PathError{Op: "store", Path: name, Err: fmt.Errorf("file changed after it was checked")}
 	}
-	return s.commit(z.temp, name, rec.Zip, z.sum)
+	return s.commit(z.temp, key{rec.Module, Zip}, name, rec.Zip, z.sum)
 }

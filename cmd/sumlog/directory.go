@@ -1,0 +1,44 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/log"
+)
+
+// Names below the data directory that are not the log's.
+const (
+	indexFile   = "index.db"
+	mirrorDir   = "mirror"
+	upstreamDir = "upstream"
+	evidenceDir = "evidence"
+)
+
+// openLog opens the log alone.
+func openLog(dir, guard string, logger *slog.Logger) (*log.Log, error) {
+	l, err := log.Open(log.Config{Dir: dir, Guard: guard, Logger: logger})
+	return l, hintOpen(err, dir)
+}
+
+// hintOpen adds what helps when a log could not be opened.
+func hintOpen(err error, dir string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, durable.ErrLocked):
+		return hint(err, "a sumlog process is working on %s; one at a time", dir)
+	case errors.Is(err, log.ErrUnsafe):
+		return hint(err, "nothing was signed; do not delete anything: restore from a backup, or look at what changed")
+	case errors.Is(err, os.ErrNotExist):
+		return hint(fmt.Errorf("%s holds no log: %w", dir, err), "create one with sumlog init -dir %s -name NAME", dir)
+	}
+	return err
+}

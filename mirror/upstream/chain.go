@@ -34,7 +34,7 @@ func (c *Chain) Off() bool { return len(c.links) == 0 }
 
 // Get is [Source.Get] of the sources in turn, and names the one that answered.
 func (c *Chain) Get(ctx context.Context, path string, limit int64) (data []byte, from *Source, err error) {
-	from, err = c.walk(ctx, func(s *Source) (err error) {
+	from, err = c.walk(func(s *Source) (err error) {
 		data, err = s.Get(ctx, path, limit)
 		return err
 	})
@@ -44,7 +44,7 @@ func (c *Chain) Get(ctx context.Context, path string, limit int64) (data []byte,
 // Download is [Source.Download] of the sources in turn, and names the one that
 // answered.
 func (c *Chain) Download(ctx context.Context, path string, f File, limit int64) (from *Source, err error) {
-	return c.walk(ctx, func(s *Source) error {
+	return c.walk(func(s *Source) error {
 		return s.Download(ctx, path, f, limit)
 	})
 }
@@ -53,7 +53,7 @@ func (c *Chain) Download(ctx context.Context, path string, f File, limit int64) 
 // The error it returns is the last one that is not absence, if any is: of an
 // upstream that is down and one that knows nothing, the first may have had it.
 // So does the go command (cmd/go/internal/modfetch, TryProxies).
-func (c *Chain) walk(ctx context.Context, ask func(*Source) error) (*Source, error) {
+func (c *Chain) walk(ask func(*Source) error) (*Source, error) {
 	worst, broken := error(ErrOff), false
 	for _, l := range c.links {
 		err := ask(l.source)
@@ -61,8 +61,8 @@ func (c *Chain) walk(ctx context.Context, ask func(*Source) error) (*Source, err
 			return l.source, nil
 		}
 		e, theirs := errors.AsType[*Error](err)
-		if !theirs || ctx.Err() != nil {
-			return nil, err // a full disk, or nobody waits: not the next one's turn
+		if !theirs {
+			return nil, err // as of a full disk: the next one cannot help
 		}
 		if !e.Is(fs.ErrNotExist) {
 			worst, broken = err, true

@@ -292,9 +292,6 @@ type place struct {
 	prefix string
 }
 
-// url returns the URL of file, to be shown.
-func (p *place) url(file string) string { return p.source.String() + "/" + p.prefix + file }
-
 // where finds out how to reach the database, as the go command does: through
 // the first upstream that carries it, and then never past it; else directly.
 func (d *Database) where(ctx context.Context) (*place, error) {

@@ -139,10 +139,11 @@ func (h *Relay) read(ctx context.Context, path string) (data []byte, kind string
 			data, err = h.Database.Lookup(ctx, m)
 		}
 	case kind == "tile":
-		var t tlog.Tile
-		if t, err = parseTile(path); err == nil {
-			data, err = h.Database.Tile(ctx, t)
+		t, perr := tlog.ParseTilePath(path)
+		if perr != nil {
+			return nil, "", &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
 		}
+		data, err = h.Database.Tile(ctx, t)
 	}
 	return data, kind, err
 }
@@ -162,19 +163,4 @@ func (h *Relay) parseLookup(s string) (module.Version, error) {
 		err = fmt.Errorf("%s: %w", p, ErrPrivate)
 	}
 	return module.Version{Path: p, Version: v}, err
-}
-
-// parseTile parses the path of a tile. Malformed is absent.
-func parseTile(path string) (tlog.Tile, error) {
-	absent := &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
-	// The longest number in a path has 19 digits: seven elements.
-	if len(path) > 64 {
-		absent.Path = "tile"
-		return tlog.Tile{}, absent
-	}
-	t, err := tlog.ParseTilePath(path)
-	if err != nil || t.H != tileHeight {
-		return tlog.Tile{}, absent
-	}
-	return t, nil
 }

@@ -113,9 +113,6 @@ func readFile(dir, path, name string, limit int64, begin func() (io.Writer, erro
 	if !fi.Mode().IsRegular() {
 		return fail(errors.New("not a regular file"))
 	}
-	if fi.Size() > limit {
-		return fail(fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, fi.Size(), limit))
-	}
 	w, err := begin()
 	if err != nil {
 		return err

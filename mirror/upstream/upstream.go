@@ -45,15 +45,25 @@
 // the record is in a tree whose head the database signed, and every head ever
 // seen is on one timeline. See https://go.dev/design/25530-sumdb and
 // [golang.org/x/mod/sumdb]. Trusted is the database's key, and nothing between
-// it and here. A head that is not on the timeline is proof that the database
-// shows different histories to different clients; it is kept as evidence, and
-// the database is not used again until an operator has looked: see
-// [ErrSecurity].
+// it and here.
+//
+// What is verified, and by the same code for trees and signatures (packages
+// tlog and note), is what golang.org/x/mod/sumdb.Client verifies. That client
+// itself is not used, for it has no context, turns the errors of its requests
+// into text, keeps all it has seen in memory, and takes tiles of the old tree
+// for tiles of the new one where their coordinates agree: then a fork is an
+// error, and never proven. Here what does not fit is read once more without
+// the cache, and a new tree is judged by its own tiles.
+//
+// A head that is not on the timeline is proof that the database shows different
+// histories to different clients. It is kept as evidence, and the database is
+// not used again, by this process or a later one, until an operator has looked
+// and removed the file UNTRUSTED: see [ErrSecurity].
 //
 // Below the directory it is given, a database keeps
 //
 //	NAME/latest          the newest signed head seen, durable before it is relied on
-//	NAME/tile/8/L/N      tiles, each authenticated before it was written; deletable
+//	NAME/tile/8/L/N      full tiles, authenticated before they were written; deletable
 //	NAME/UNTRUSTED       only after a security failure: what was found
 //
 // A lost or older latest loses memory of what the database once claimed, so it

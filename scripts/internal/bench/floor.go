@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// A floorSpec says what a floor server serves. It comes in a file.
+// A floorSpec says what a floor server serves.
 type floorSpec struct {
 	Body    []byte // the answer to everything, from memory
 	Type    string // its Content-Type
@@ -115,7 +115,7 @@ func (spec floorSpec) answers() map[string][]byte {
 	return answers
 }
 
-// serveFiles serves files as a careful server would, but checks nothing.
+// serveFiles serves the file that the path names.
 func serveFiles(dir, contentType string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f, err := os.Open(dir + r.URL.Path)

@@ -17,7 +17,7 @@
 // turns; a figure is the median of the rounds, and a ratio is the median of the
 // rounds' ratios, so it is not exactly the quotient of the two figures.
 // Admissions and the go command are measured by wall time, in turns with their
-// floors.
+// floors, and compared by their medians.
 //
 // All traffic but that of the go command's cold runs stays on 127.0.0.1. What is
 // cached between runs is a directory with a million made-up records; everything
@@ -57,8 +57,8 @@ var parts = []part{
 	{"writers", measureWriters},
 	{"memory", measureMemory},
 	{"rebuild", measureRebuild},
-	{"warm", measureWarm},
 	{"cold", measureCold},
+	{"warm", measureWarm},
 }
 
 // A bench is one run.
@@ -70,7 +70,8 @@ type bench struct {
 	short  bool
 	table  table
 
-	big   *serving // a server over the large log, while parts use it
+	found bool     // the large log is there
+	big   *serving // a server over it, while parts use it
 	graph *graph   // the module graph of the go command's parts
 }
 
@@ -118,13 +119,13 @@ func run() error {
 	}
 	defer os.RemoveAll(b.temp)
 	begin, load := time.Now(), loadAverage()
+	if b.short {
+		b.table.note("With -short, figures only show that the measurement works")
+	}
 	b.measure(chosen)
 	b.closeBig()
-	b.table.note("%s, %d × %s, %d records; load average %s before, %s after; %v",
+	b.table.lead("%s, %d × %s, %d records; load average %s before, %s after; %v",
 		runtime.Version(), runtime.NumCPU(), cpuModel(), b.records(), load, loadAverage(), time.Since(begin).Round(time.Second))
-	if b.short {
-		b.table.note("-short: these figures only show that the measurement works")
-	}
 	return b.table.print(os.Stdout, *markdown)
 }
 
@@ -175,7 +176,11 @@ func (b *bench) measure(chosen []part) {
 			continue
 		}
 		begin := time.Now()
-		if err := p.run(b); err != nil {
+		err := p.run(b)
+		switch {
+		case errors.Is(err, errSkip):
+			b.table.add(row{what: p.name, verdict: err.Error()})
+		case err != nil:
 			b.table.add(row{what: p.name, verdict: "failed: " + err.Error()})
 		}
 		progress("%s: %v", p.name, time.Since(begin).Round(time.Second))
@@ -195,7 +200,7 @@ func (b *bench) rounds() int {
 	if b.short {
 		return 3
 	}
-	return 7
+	return 5
 }
 
 func (b *bench) span() time.Duration {

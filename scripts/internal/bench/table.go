@@ -41,6 +41,11 @@ func (t *table) note(format string, args ...any) {
 	}
 }
 
+// lead adds a note before the others.
+func (t *table) lead(format string, args ...any) {
+	t.notes = slices.Insert(t.notes, 0, fmt.Sprintf(format, args...))
+}
+
 // print writes the table, and its notes below it.
 func (t *table) print(w io.Writer, markdown bool) error {
 	head := []string{"what", "sumlog", "floor", "ratio", "goal", ""}

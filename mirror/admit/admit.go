@@ -123,6 +123,9 @@ type Source interface {
 type Chain interface {
 	Get(ctx context.Context, name string, limit int64) ([]byte, Source, error)
 	Download(ctx context.Context, name string, f upstream.File, limit int64) (Source, error)
+
+	// After is the chain of the sources behind src.
+	After(src Source) Chain
 }
 
 // A Router decides which chain may hear of a module path.
@@ -144,6 +147,9 @@ type Config struct {
 	// Evidence keeps what proves that an upstream changed a version. Nil
 	// leaves it at a line of the log.
 	Evidence func(kind string, text []byte)
+
+	// Expect, if set, may refuse a record before it is appended.
+	Expect func(log.Record) error
 
 	// Logger may be nil.
 	Logger *slog.Logger
@@ -364,7 +370,7 @@ func (s *Service) fly(fl *flight, waits bool) {
 	}
 	var mismatch *MismatchError
 	if errors.Is(fl.err, fs.ErrNotExist) || errors.As(fl.err, &mismatch) {
-		s.refused.Put(task{fl.mod, fl.zip}, refusal{fl.err, time.Now().Add(negative)})
+		s.refused.Put(task{fl.mod, fl.zip}, refusal{fl.err, s.learnt(fl.mod).Add(negative)})
 	}
 	s.mu.Lock()
 	delete(s.flights, fl.mod)
@@ -373,6 +379,16 @@ func (s *Service) fly(fl *flight, waits bool) {
 	}
 	s.mu.Unlock()
 	close(fl.done)
+}
+
+// learnt returns when the absence of m was learnt: now, unless the flight went by
+// an answer that was kept. Believing that one anew would double its time.
+func (s *Service) learnt(m module.Version) time.Time {
+	now := time.Now()
+	if a, ok := s.answers.Get(infoOf(m)); ok && a.none != nil && a.at.Before(now) {
+		return a.at
+	}
+	return now
 }
 
 // idle is called with s.mu held when something is over that somebody waited

@@ -20,7 +20,11 @@ func FuzzList(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got := strings.Fields(string(parseList("example.com/a", data)))
+		list, err := parseList("example.com/a", data)
+		if err != nil && len(list) > 0 {
+			t.Errorf("%q and %v", list, err)
+		}
+		got := strings.Fields(string(list))
 		if !slices.IsSortedFunc(got, semver.Compare) {
 			t.Errorf("not sorted: %q", got)
 		}

@@ -209,7 +209,9 @@ func (s *Service) answer(ctx context.Context, q question) (*answer, error) {
 		return nil, err
 	}
 	if q.rest == list {
-		data = parseList(q.path, data)
+		if data, err = parseList(q.path, data); err != nil {
+			return nil, &GarbageError{err}
+		}
 	} else if err := checkInfo(q, data); err != nil {
 		return nil, &GarbageError{err}
 	}
@@ -218,20 +220,33 @@ func (s *Service) answer(ctx context.Context, q question) (*answer, error) {
 
 // parseList returns the versions of a @v/list that could be served, sorted,
 // one a line. What stands after a version in its line, and what is no version,
-// is ignored, as the go command does.
-func parseList(path string, data []byte) []byte {
+// is ignored, as the go command does. Lines of which none is a version are no
+// list, but the page of a login, say: it must not pass for an empty one.
+func parseList(path string, data []byte) ([]byte, error) {
 	var versions []string
+	lines, valid := 0, 0
 	for line := range strings.Lines(string(data)) {
 		f := strings.Fields(line)
-		if len(f) == 0 || module.IsPseudoVersion(f[0]) {
+		if len(f) == 0 {
+			continue
+		}
+		lines++
+		if !semver.IsValid(f[0]) {
+			continue
+		}
+		valid++
+		if module.IsPseudoVersion(f[0]) {
 			continue
 		}
 		if _, err := store.Name(module.Version{Path: path, Version: f[0]}, store.Info); err == nil {
 			versions = append(versions, f[0])
 		}
 	}
+	if lines > 0 && valid == 0 {
+		return nil, fmt.Errorf("%s/%s: names no version", path, list)
+	}
 	semver.Sort(versions)
-	return []byte(strings.Join(slices.Compact(versions), "\n"))
+	return []byte(strings.Join(slices.Compact(versions), "\n")), nil
 }
 
 // checkInfo checks an answer of JSON: it names a version that can be of this

@@ -35,6 +35,11 @@ func (c chain) Get(ctx context.Context, name string, limit int64) ([]byte, Sourc
 	return data, src, nil
 }
 
+func (c chain) After(src Source) Chain {
+	s, _ := src.(*upstream.Source)
+	return chain{c.Chain.After(s)}
+}
+
 func (c chain) Download(ctx context.Context, name string, f upstream.File, limit int64) (Source, error) {
 	src, err := c.Chain.Download(ctx, name, f, limit)
 	if err != nil {

@@ -50,18 +50,45 @@ type origin struct {
 }
 
 // fetch gets the .info and .mod of m from one source: the one that gave the
-// .info, be it a moment ago.
-func (s *Service) fetch(ctx context.Context, m module.Version) (origin, error) {
-	name, err := store.Name(m, store.Mod)
-	if err != nil {
-		return origin{}, err
-	}
+// .info, be it a moment ago, or, if that lacks the .mod, the next one of chain
+// that has both. Of many versions a module cache, which can be an upstream, has
+// a part of the files, and that says nothing of the sources behind it.
+func (s *Service) fetch(ctx context.Context, chain Chain, m module.Version) (origin, error) {
 	a, err := s.ask(ctx, infoOf(m), maxAsking)
 	if err != nil {
 		return origin{}, err
 	}
-	mod, err := a.src.Get(ctx, name, store.MaxMod)
-	return origin{a.src, a.data, mod}, err
+	return s.whole(ctx, chain, m, origin{src: a.src, info: a.data})
+}
+
+// fetchAfter is fetch from the sources behind src, whose copy is not whole.
+func (s *Service) fetchAfter(ctx context.Context, chain Chain, m module.Version, src Source) (c origin, err error) {
+	name, err := store.Name(m, store.Info)
+	if err != nil {
+		return c, err
+	}
+	chain = chain.After(src)
+	if c.info, c.src, err = chain.Get(ctx, name, store.MaxInfo); err != nil {
+		return c, err
+	}
+	if _, err := store.ParseInfo(c.info, m); err != nil {
+		return c, &GarbageError{err}
+	}
+	return s.whole(ctx, chain, m, c)
+}
+
+// whole gets the .mod for a .info.
+func (s *Service) whole(ctx context.Context, chain Chain, m module.Version, c origin) (origin, error) {
+	name, err := store.Name(m, store.Mod)
+	if err != nil {
+		return origin{}, err
+	}
+	if c.mod, err = c.src.Get(ctx, name, store.MaxMod); errors.Is(err, fs.ErrNotExist) {
+		if next, nerr := s.fetchAfter(ctx, chain, m, c.src); !errors.Is(nerr, fs.ErrNotExist) {
+			return next, nerr
+		}
+	}
+	return c, err
 }
 
 // download gets the zip of m, from src or, if that is nil, from whichever
@@ -87,6 +114,19 @@ func (s *Service) download(ctx context.Context, chain Chain, src Source, m modul
 	return z, src, nil
 }
 
+// downloadBound is download for a zip that a record binds to its .mod: if src
+// lacks it, a source behind src may give it.
+func (s *Service) downloadBound(ctx context.Context, chain Chain, src Source, m module.Version) (*store.ZipFile, Source, error) {
+	z, from, err := s.download(ctx, chain, src, m)
+	if src == nil || !errors.Is(err, fs.ErrNotExist) {
+		return z, from, err
+	}
+	if z, from, err := s.download(ctx, chain.After(src), nil, m); !errors.Is(err, fs.ErrNotExist) {
+		return z, from, err
+	}
+	return nil, nil, err
+}
+
 // prove admits a public version with the record that the database proves.
 func (s *Service) prove(ctx context.Context, chain Chain, t task) (atZip bool, err error) {
 	var rec log.Record
@@ -97,7 +137,7 @@ func (s *Service) prove(ctx context.Context, chain Chain, t task) (atZip bool, e
 		return err
 	})
 	g.Go(func() (err error) {
-		c, err = s.fetch(gctx, t.mod)
+		c, err = s.fetch(gctx, chain, t.mod)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -111,12 +151,12 @@ func (s *Service) prove(ctx context.Context, chain Chain, t task) (atZip bool, e
 		return false, s.judge(e, c.src, err)
 	}
 	if t.zip {
-		z, _, err := s.download(ctx, chain, c.src, t.mod)
+		z, src, err := s.downloadBound(ctx, chain, c.src, t.mod)
 		if err != nil {
 			return true, err
 		}
 		if err := s.c.Store.PutZip(rec, z); err != nil {
-			return true, s.judge(e, c.src, err)
+			return true, s.judge(e, src, err)
 		}
 	}
 	if err := s.append(ctx, rec); err != nil {
@@ -131,11 +171,27 @@ func (s *Service) prove(ctx context.Context, chain Chain, t task) (atZip bool, e
 // compute admits a version that only its own bytes speak for. They are stored
 // durably before the append: afterwards they are the only ones that fit.
 func (s *Service) compute(ctx context.Context, chain Chain, m module.Version) error {
-	c, err := s.fetch(ctx, m)
+	// The .info must be of the copy that the record is of: of a version that
+	// was made anew since, an older one is not.
+	if a, ok := s.answers.Get(infoOf(m)); ok && time.Since(a.at) > patience {
+		s.answers.Delete(infoOf(m))
+	}
+	c, err := s.fetch(ctx, chain, m)
 	if err != nil {
 		return err
 	}
 	z, _, err := s.download(ctx, chain, c.src, m)
+	for errors.Is(err, fs.ErrNotExist) {
+		next, nerr := s.fetchAfter(ctx, chain, m, c.src)
+		switch {
+		case errors.Is(nerr, fs.ErrNotExist):
+			return err
+		case nerr != nil:
+			return nerr
+		}
+		c = next
+		z, _, err = s.download(ctx, chain, c.src, m)
+	}
 	if err != nil {
 		return err
 	}
@@ -156,6 +212,11 @@ func (s *Service) compute(ctx context.Context, chain Chain, m module.Version) er
 
 // append appends rec and makes known that it is there.
 func (s *Service) append(ctx context.Context, rec log.Record) error {
+	if s.c.Expect != nil {
+		if err := s.c.Expect(rec); err != nil {
+			return err
+		}
+	}
 	_, err := s.c.Log.Append(ctx, rec)
 	var conflict *log.ConflictError
 	if errors.As(err, &conflict) {
@@ -190,7 +251,7 @@ func (s *Service) refill(ctx context.Context, chain Chain, e log.Entry, zip bool
 		return false, err
 	}
 	if !both {
-		c, err := s.fetch(ctx, rec.Module)
+		c, err := s.fetch(ctx, chain, rec.Module)
 		if err != nil {
 			return false, err
 		}
@@ -206,7 +267,7 @@ func (s *Service) refill(ctx context.Context, chain Chain, e log.Entry, zip bool
 	if ok, err := s.have(rec, store.Zip); ok || err != nil {
 		return false, err
 	}
-	z, src, err := s.download(ctx, chain, src, rec.Module)
+	z, src, err := s.downloadBound(ctx, chain, src, rec.Module)
 	if err != nil {
 		return true, err
 	}

@@ -6,10 +6,12 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
@@ -30,6 +32,9 @@ type ZipFile struct {
 	h1, sum string
 	id      identity
 }
+
+// maxFileErrors is how many bad files of a zip an error names.
+const maxFileErrors = 3
 
 // NewZip starts a zip of m.
 func (s *Store) NewZip(m module.Version) (*ZipFile, error) {
@@ -63,6 +68,10 @@ func (s *Store) scan(z *ZipFile) error {
 		return &BadZipError{z.mod, err}
 	}
 	if _, err := zip.CheckZip(z.mod, z.File.Name()); err != nil {
+		// One error a file: of hundreds of thousands the first few will do.
+		if list, ok := errors.AsType[zip.FileErrorList](err); ok && len(list) > maxFileErrors {
+			err = slices.Clone(list[:maxFileErrors])
+		}
 		return &BadZipError{z.mod, err}
 	}
 	h1, err := hashZip(z.File, id.size)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 )
 
 // A Chain is a list of upstreams made ready. The zero Chain is off.
@@ -31,6 +32,15 @@ func (c *Client) Chain(l List) *Chain {
 
 // Off reports whether the chain has no source.
 func (c *Chain) Off() bool { return len(c.links) == 0 }
+
+// After returns the chain of the sources behind s, none if s is not in c.
+func (c *Chain) After(s *Source) *Chain {
+	i := slices.IndexFunc(c.links, func(l link) bool { return l.source == s })
+	if i < 0 {
+		return &Chain{}
+	}
+	return &Chain{c.links[i+1:]}
+}
 
 // Get is [Source.Get] of the sources in turn, and names the one that answered.
 func (c *Chain) Get(ctx context.Context, path string, limit int64) (data []byte, from *Source, err error) {

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,6 +50,11 @@ type Config struct {
 	// it for ever with a byte at a time. A Download, which may rightly be
 	// long, is bounded by its context alone. Default 1 min.
 	Total time.Duration
+
+	// Shun are hosts, with port as in a URL, that redirects must not lead to.
+	// The client of private modules shuns the public upstreams: some proxies
+	// send on to one what they do not have.
+	Shun []string
 
 	// Logger gets each exchange at debug level. Default: none.
 	Logger *slog.Logger
@@ -92,7 +98,7 @@ func NewClient(c Config) *Client {
 		pause:     300 * time.Millisecond,
 		logger:    logger,
 		transport: t,
-		http:      &http.Client{Transport: t, CheckRedirect: checkRedirect},
+		http:      &http.Client{Transport: t, CheckRedirect: checkRedirect(c.Shun)},
 	}
 }
 
@@ -104,15 +110,20 @@ var errRedirect = errors.New("redirect refused")
 
 // checkRedirect names hosts only: the rest of a redirect's URL may be a signed
 // permission to read an object store.
-func checkRedirect(r *http.Request, via []*http.Request) error {
-	last := via[len(via)-1].URL
-	if len(via) >= maxRedirects {
-		return fmt.Errorf("%w: more than %d", errRedirect, maxRedirects)
+func checkRedirect(shun []string) func(*http.Request, []*http.Request) error {
+	return func(r *http.Request, via []*http.Request) error {
+		last := via[len(via)-1].URL
+		if len(via) >= maxRedirects {
+			return fmt.Errorf("%w: more than %d", errRedirect, maxRedirects)
+		}
+		if r.URL.Scheme != "https" && (r.URL.Scheme != "http" || last.Scheme == "https") {
+			return fmt.Errorf("%w: from %s://%s to %s://%s", errRedirect, last.Scheme, last.Host, r.URL.Scheme, r.URL.Host)
+		}
+		if slices.ContainsFunc(shun, func(host string) bool { return strings.EqualFold(host, r.URL.Host) }) {
+			return fmt.Errorf("%w: to %s, which must not hear of it", errRedirect, r.URL.Host)
+		}
+		return nil
 	}
-	if r.URL.Scheme != "https" && (r.URL.Scheme != "http" || last.Scheme == "https") {
-		return fmt.Errorf("%w: from %s://%s to %s://%s", errRedirect, last.Scheme, last.Host, r.URL.Scheme, r.URL.Host)
-	}
-	return nil
 }
 
 // errStalled is the cause of the cancellation of an exchange that is silent.

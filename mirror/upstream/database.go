@@ -73,6 +73,7 @@ type Database struct {
 
 	tiles   *tileCache
 	flights flights
+	relayed chan struct{} // held by requests of the relay
 
 	place    slot[*place] // where the database is
 	newest   slot[[]byte] // what latest was when last asked for
@@ -103,6 +104,7 @@ func OpenDatabase(c DatabaseConfig) (*Database, error) {
 		logger:    c.Logger,
 		headLife:  time.Minute,
 		pause:     10 * time.Second,
+		relayed:   make(chan struct{}, maxRelayed),
 	}
 	if d.evidence == nil {
 		d.evidence = func(string, []byte) {}
@@ -320,6 +322,14 @@ func (d *Database) fetch(ctx context.Context, file string, limit int64) ([]byte,
 		return nil, err
 	}
 	return d.flights.do(ctx, file, func() ([]byte, error) {
+		if ctx.Value(relayed{}) != nil {
+			select {
+			case d.relayed <- struct{}{}:
+				defer func() { <-d.relayed }()
+			case <-ctx.Done():
+				return nil, &Error{URL: file, Err: context.Cause(ctx)}
+			}
+		}
 		return p.source.Get(ctx, p.prefix+file, limit)
 	})
 }

@@ -18,6 +18,17 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
+const (
+	maxRelay = 25 * time.Second // below the 30 s that no request may exceed
+
+	// maxRelayed bounds the requests to the database that clients of the relay
+	// cause at a time, so that they leave connections (64 a host) to admission.
+	maxRelayed = 32
+)
+
+// relayed is the key of contexts of the relay's requests.
+type relayed struct{}
+
 // Latest returns the newest signed head of the database that is known. The
 // database is asked at most once a minute.
 func (d *Database) Latest(ctx context.Context) ([]byte, error) {
@@ -104,7 +115,10 @@ func (h *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	data, kind, err := h.read(r.Context(), strings.TrimPrefix(r.URL.Path, "/"))
+	// An answer may take many requests, each with a limit of its own.
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), relayed{}, true), maxRelay)
+	defer cancel()
+	data, kind, err := h.read(ctx, strings.TrimPrefix(r.URL.Path, "/"))
 	if err != nil {
 		h.Error(w, r, err)
 		return

@@ -39,8 +39,33 @@ func NewRouter(public, private *Chain, globs string) (*Router, error) {
 		if _, err := path.Match(glob, ""); err != nil {
 			return nil, fmt.Errorf("private pattern %q: %w", glob, err)
 		}
+		if err := checkLiterals(strings.TrimSuffix(glob, "/")); err != nil {
+			return nil, fmt.Errorf("private pattern %q can match no module path: %w", glob, err)
+		}
 	}
 	return &Router{public, private, globs}, nil
+}
+
+// checkLiterals checks the elements of a glob that match only themselves: they
+// must be elements of module paths, and the first be a host in lower case.
+// (corp.example/... is a pattern of packages, not one of GOPRIVATE.)
+func checkLiterals(glob string) error {
+	for i, elem := range strings.Split(glob, "/") {
+		switch {
+		case strings.ContainsAny(elem, `*?[\\`):
+		case i == 0 && strings.Contains(elem, "."):
+			if err := module.CheckPath(elem); err != nil {
+				return err
+			}
+		case i == 0 && elem == "none":
+			// What GOPRIVATE is set to when nothing is private.
+		default:
+			if err := module.CheckImportPath("x/" + elem); err != nil {
+				return fmt.Errorf("malformed element %q", elem)
+			}
+		}
+	}
+	return nil
 }
 
 // IsPrivate reports whether path matches the private patterns. Nothing about a

@@ -200,21 +200,26 @@ func (s *sequencer) feed() {
 	}
 }
 
-// collect learns the indexes, in order. It ends after the last future resolved,
-// so that nothing is written to the directory once it has ended.
+// collect learns the indexes. It ends after the last future resolved, so that no
+// entry is written to the directory once it has ended. (Tessera's scratch
+// checkpoint and its garbage collection have nobody who waits for them.)
 func (s *sequencer) collect() {
 	for a := range s.added {
 		index, err := a.future()
 		if err == nil {
-			s.l.sequenced(a.w, int64(index.Index))
-			continue
+			if s.l.sequenced(a.w, int64(index.Index)) {
+				continue
+			}
+			err = fmt.Errorf("an entry was sequenced at %d, out of order", index.Index)
 		}
 		s.recover(a.w, err)
 	}
 }
 
-// sequenced notes that w is durably in the tree.
-func (l *Log) sequenced(w *waiter, index int64) {
+// sequenced notes that w is durably in the tree. It reports false if entries
+// before it are still to come: one batch of Tessera can overtake another, whose
+// timer has taken it from the queue and not yet handed it over.
+func (l *Log) sequenced(w *waiter, index int64) bool {
 	l.mu.Lock()
 	next := l.integrated
 	if index == next {
@@ -223,12 +228,15 @@ func (l *Log) sequenced(w *waiter, index int64) {
 		l.integrated++
 	}
 	l.mu.Unlock()
-	if index != next {
-		// Another writer, or Tessera lost its state and began again at 0.
+	switch {
+	case index < next: // Tessera lost its state and began again
 		l.fail(fmt.Errorf("%w: an entry was sequenced at %d, not at %d", ErrUnsafe, index, next))
-		return
+	case index > next:
+		return false
+	default:
+		l.wake()
 	}
-	l.wake()
+	return true
 }
 
 // wake tells the publisher to look.
@@ -272,7 +280,7 @@ func (s *sequencer) recover(failed *waiter, cause error) {
 }
 
 // reconcile gives the unknown waiters that are in the tail their indexes, and
-// the others an error.
+// the others an error. Nobody else writes, so the tail is theirs alone.
 func (l *Log) reconcile(unknown []*waiter, cause error) error {
 	if err := l.syncState(); err != nil {
 		return err
@@ -297,10 +305,12 @@ func (l *Log) reconcile(unknown []*waiter, cause error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range tail {
-		if w, ok := l.waiting[e.Record.Module]; ok && w.rec == e.Record {
-			w.index = e.Index
-			l.order = append(l.order, w)
+		w, ok := l.waiting[e.Record.Module]
+		if !ok || w.rec != e.Record || w.index >= 0 {
+			return fmt.Errorf("%w: entry %d is of no append of this process", ErrUnsafe, e.Index)
 		}
+		w.index = e.Index
+		l.order = append(l.order, w)
 	}
 	l.integrated = t.N
 	for _, w := range unknown {

@@ -5,6 +5,7 @@
 package log
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,10 @@ import (
 type BackupConfig struct {
 	From string // a data directory, or a backup of one
 	To   string // made; must not exist or be empty
+
+	// FromGuard is the guard file of the log at From, where it is kept outside
+	// From; "" is guard in From.
+	FromGuard string
 
 	// Guard is the guard file of the log at To, where it is to be kept outside
 	// To; "" is guard in To.
@@ -109,14 +114,28 @@ func replicate(ctx context.Context, c BackupConfig) (tlog.Tree, error) {
 	if err != nil {
 		return tlog.Tree{}, err
 	}
-	a, err := openArchive(from, s, os.O_RDONLY)
+	// Before the archive, which a server may be extending: so the archive has
+	// at least what this guard saw published.
+	signed, err := sourceGuard(c, s.signer.Name())
 	if err != nil {
 		return tlog.Tree{}, err
+	}
+	a, err := openArchive(from, s, os.O_RDONLY)
+	if err != nil {
+		return tlog.Tree{}, unsafeState(err)
 	}
 	defer a.f.Close()
 	t := tlog.Tree{N: a.last.Load().Size, Hash: a.last.Load().Root}
 	src := tree{filepath.Join(c.From, treeDir)}
+	if err := src.follows(t.N, signed); err != nil {
+		return t, unsafeState(err)
+	}
 	if c.Guard != "" {
+		unlock, err := lockNewGuard(c.To, c.Guard)
+		if err != nil {
+			return t, err
+		}
+		defer unlock()
 		if err := admits(c.Guard, s.signer.Name(), t.N, func(size int64) (tlog.Hash, error) {
 			return src.root(size, t.N)
 		}); err != nil {
@@ -137,6 +156,38 @@ func replicate(ctx context.Context, c BackupConfig) (tlog.Tree, error) {
 	return t, install(c.To, c.Guard, g, func(root *os.Root) error {
 		return copyLog(ctx, c, root, from, a, src, t)
 	})
+}
+
+// sourceGuard returns the guard of the log that is copied.
+func sourceGuard(c BackupConfig, name string) (*guard, error) {
+	file := c.FromGuard
+	if file == "" {
+		file = filepath.Join(c.From, guardFile)
+	}
+	g, err := readGuard(file)
+	if err != nil {
+		return nil, unsafeState(err)
+	}
+	if g.name != name {
+		return nil, fmt.Errorf("%w: the guard %s belongs to the log %s, the key to %s", ErrUnsafe, file, g.name, name)
+	}
+	return g, nil
+}
+
+// follows reports why a log whose archive ends at size is older than its guard,
+// or another one. A copy gets a new guard, and nothing would tell any more.
+func (t tree) follows(size int64, g *guard) error {
+	if size < g.archived {
+		return fmt.Errorf("%w: the archive ends at size %d, and the guard saw size %d published: an older archive was put back", ErrUnsafe, size, g.archived)
+	}
+	if size < g.tree.N {
+		return nil // signed, not yet published
+	}
+	root, err := t.root(g.tree.N, size)
+	if err == nil && root != g.tree.Hash {
+		err = fmt.Errorf("%w: the guard has seen another tree of size %d", ErrUnsafe, g.tree.N)
+	}
+	return err
 }
 
 // copyLog fills root with the log at t: first what is large, last what makes
@@ -184,7 +235,8 @@ func copyLog(ctx context.Context, c BackupConfig, root, from *os.Root, a *archiv
 }
 
 // copyTo copies the tiles and bundles of the tree at size, each at the width it
-// has there, and compares every bundle with the tile above it.
+// has there, and compares every bundle and every full tile with the tile above
+// it. (The last tile of each level is compared with the root by checkEdge.)
 func (t tree) copyTo(ctx context.Context, to *os.Root, size int64, progress func(done, total int64)) error {
 	var done, total int64
 	for level := range maxLevel + 1 {
@@ -218,14 +270,26 @@ func (t tree) copyTile(to *os.Root, level int, n, size int64) error {
 		return err
 	}
 	if level > 0 {
-		return nil
+		return t.checkChildren(level, n, tile, size)
 	}
-	if _, err := t.leaves(n, w, size); err != nil {
-		return err
-	}
-	bundle, err := t.bundle(n, w, size)
+	bundle, _, err := t.leaves(n, w, size)
 	if err != nil {
 		return err
 	}
 	return durable.WriteFile(to, layout.EntriesPath(uint64(n), p), bundle, 0o644)
+}
+
+// checkChildren compares the hashes of a tile with the tiles they are the roots
+// of.
+func (t tree) checkChildren(level int, n int64, tile []byte, size int64) error {
+	for i := range int64(len(tile) / tlog.HashSize) {
+		child, err := t.hashTile(level-1, n*tileWidth+i, tileWidth, size)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(subtree(child), tile[i*tlog.HashSize:(i+1)*tlog.HashSize]) {
+			return fmt.Errorf("tile/%d/%d is not the one that tile/%d/%d has the hash of: %w", level-1, n*tileWidth+i, level, n, errRotten)
+		}
+	}
+	return nil
 }

@@ -103,7 +103,7 @@ func childMain(config string) int {
 	go func() { say("stopped %v", <-w.l.Failed()) }()
 	if w.Backup != "" {
 		go func() {
-			size, err := Backup(context.Background(), BackupConfig{From: w.Dir, To: w.Backup})
+			size, err := Backup(context.Background(), BackupConfig{From: w.Dir, FromGuard: w.Guard, To: w.Backup})
 			if err != nil {
 				say("bad backup: %v", err)
 				return

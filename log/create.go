@@ -69,6 +69,11 @@ func Create(c CreateConfig) (vkey string, err error) {
 		return "", fmt.Errorf("%w: %w", ErrName, err)
 	}
 	if c.Guard != "" {
+		unlock, err := lockNewGuard(c.Dir, c.Guard)
+		if err != nil {
+			return "", err
+		}
+		defer unlock()
 		if err := admits(c.Guard, s.signer.Name(), 0, nil); err != nil {
 			return "", err
 		}

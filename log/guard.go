@@ -130,6 +130,40 @@ func (g *guard) write(path string) error {
 	return durable.WriteFile(root, filepath.Base(path), g.text(), 0o644)
 }
 
+// lockGuard takes the lock of a guard that is kept outside the data directory.
+// The lock of the directory is not enough for it: a restored or copied directory
+// names the same guard, and a guard that two processes extend, each from its own
+// memory, lets both sign another tree of one size.
+func lockGuard(path string) (unlock func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("guard: %w", err)
+	}
+	defer root.Close()
+	if unlock, err = durable.Lock(root, filepath.Base(path)+".lock"); err != nil {
+		return nil, fmt.Errorf("guard: %w", err)
+	}
+	return unlock, nil
+}
+
+// lockNewGuard is lockGuard for a directory that is still to be made, which
+// cannot have a guard of its own by name.
+func lockNewGuard(dir, path string) (unlock func() error, err error) {
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
+	if rel, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(rel) {
+		return nil, fmt.Errorf("guard %s: is in %s, which is still to be made; the default is there", path, dir)
+	}
+	return lockGuard(path)
+}
+
 // admits reports why a new or restored log of this size and name may not start
 // under the guard that is at path, or nil. have computes the root of that log
 // at an older size.

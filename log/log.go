@@ -55,6 +55,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"maps"
@@ -100,7 +101,7 @@ type Log struct {
 	guardPath string
 	archive   *archive
 	logger    *slog.Logger
-	unlock    func() error
+	unlock    []func() error // of the directory, and of a guard outside it
 
 	published atomic.Pointer[Publication]
 	shown     atomic.Int64 // bytes of the archive that are shown
@@ -161,7 +162,7 @@ func open(c Config, flag int) (*Log, error) {
 		return nil, err
 	}
 	l := newLog(c, root)
-	if l.unlock, err = durable.Lock(root, lockFile); err == nil {
+	if err = l.lock(c.Guard); err == nil {
 		err = l.preflight(flag)
 	}
 	if err != nil {
@@ -169,6 +170,38 @@ func open(c Config, flag int) (*Log, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// lock takes the locks of the directory and of a guard outside it. A directory
+// that holds nothing of a log gets no lock file: init wants it empty.
+func (l *Log) lock(guard string) error {
+	if !holdsLog(l.root) {
+		return &fs.PathError{Op: "open", Path: keyFile, Err: fs.ErrNotExist}
+	}
+	unlock, err := durable.Lock(l.root, lockFile)
+	if err != nil {
+		return err
+	}
+	l.unlock = append(l.unlock, unlock)
+	unlock, err = lockGuard(guard)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // not even its directory is there: preflight says so
+	}
+	if err != nil {
+		return err
+	}
+	l.unlock = append(l.unlock, unlock)
+	return nil
+}
+
+// holdsLog reports whether a directory has any part of a log.
+func holdsLog(root *os.Root) bool {
+	for _, name := range []string{keyFile, guardFile, treeDir, archiveFile} {
+		if _, err := root.Lstat(name); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func newLog(c Config, root *os.Root) *Log {
@@ -205,14 +238,26 @@ func (l *Log) Published() *Publication { return l.published.Load() }
 // Publications yields the publications of the archive with a size larger than
 // after, oldest first; -1 yields all.
 func (l *Log) Publications(after int64) iter.Seq2[*Publication, error] {
-	return l.archive.publications(after, l.archive.size.Load())
+	return damageUnsafe(l.archive.publications(after, l.archive.size.Load()))
 }
 
-// Entries yields the entries [from, to) as the bundles have them, their Time
-// zero. Entries that are not yet published can be read too, for the index; what
-// is shown to clients stops at the published size.
+// Entries yields the entries [from, to), each compared with its leaf hash, their
+// Time zero: names are derived from them, and one that rotted would let a second
+// record of its module version in. What is archived but not yet shown can be
+// read too, for the index; what is shown to clients stops at the published size.
 func (l *Log) Entries(from, to int64) iter.Seq2[Entry, error] {
-	return l.tree.records(from, to, l.archive.last.Load().Size)
+	return damageUnsafe(l.tree.records(from, to, l.archive.last.Load().Size))
+}
+
+// damageUnsafe marks the errors of seq that show damage as unsafe.
+func damageUnsafe[T any](seq iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for v, err := range seq {
+			if !yield(v, unsafeState(err)) {
+				return
+			}
+		}
+	}
 }
 
 // records yields the entries [from, to) of the tree at size.
@@ -224,7 +269,7 @@ func (t tree) records(from, to, size int64) iter.Seq2[Entry, error] {
 		}
 		for i := from; i < to; {
 			n := i / tileWidth
-			bundle, err := t.bundle(n, width(0, n, to), size)
+			bundle, _, err := t.leaves(n, width(0, n, to), size)
 			if err != nil {
 				yield(Entry{}, err)
 				return
@@ -235,7 +280,7 @@ func (t tree) records(from, to, size int64) iter.Seq2[Entry, error] {
 				if at++; at <= i {
 					return nil
 				}
-				r, err := ParseRecord(text)
+				r, err := splitRecord(text)
 				if err != nil {
 					return fmt.Errorf("entry %d: %w", i, err)
 				}
@@ -305,15 +350,26 @@ func (l *Log) Close() error {
 		l.stop()
 		l.work.Wait()
 		l.seq.cancel()
+		l.abandon()
 	}
 	var errs []error
 	if l.archive != nil {
 		errs = append(errs, l.archive.f.Close())
 	}
-	if l.unlock != nil {
-		errs = append(errs, l.unlock())
+	for _, unlock := range l.unlock {
+		errs = append(errs, unlock())
 	}
 	return errors.Join(append(errs, l.root.Close())...)
+}
+
+// abandon ends the appends that are still waiting: nobody is left who could
+// publish their entries, if they are in the log at all.
+func (l *Log) abandon() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.waiting {
+		l.settle(w, -1, ErrClosed)
+	}
 }
 
 // drain refuses new appends and waits for those under way.

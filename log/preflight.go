@@ -30,7 +30,7 @@ import (
 func (l *Log) preflight(flag int) error {
 	var err error
 	if l.signer, err = readKey(l.root); err != nil {
-		return err
+		return unsafeState(err)
 	}
 	if l.guard, err = readGuard(l.guardPath); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {

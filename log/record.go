@@ -35,25 +35,36 @@ var errRecord = errors.New("malformed record")
 // of one valid module version in its canonical spelling, with canonical base64.
 // Whatever else would be logged could never be served.
 func ParseRecord(text []byte) (Record, error) {
-	if len(text) > MaxRecord {
-		return Record{}, fmt.Errorf("%w: %d bytes", errRecord, len(text))
+	r, err := splitRecord(text)
+	if err != nil {
+		return Record{}, err
 	}
-	lines := strings.Split(string(text), "\n")
-	if len(lines) != 3 || lines[2] != "" {
-		return Record{}, fmt.Errorf("%w: not two lines", errRecord)
-	}
-	zip, mod := strings.Split(lines[0], " "), strings.Split(lines[1], " ")
-	if len(zip) != 3 || len(mod) != 3 {
-		return Record{}, fmt.Errorf("%w: not three fields a line", errRecord)
-	}
-	if zip[0] != mod[0] || zip[1]+"/go.mod" != mod[1] {
-		return Record{}, fmt.Errorf("%w: lines of different modules", errRecord)
-	}
-	r := Record{module.Version{Path: zip[0], Version: zip[1]}, zip[2], mod[2]}
 	if err := r.Check(); err != nil {
 		return Record{}, err
 	}
 	return r, nil
+}
+
+// splitRecord is ParseRecord without [Record.Check], for text whose leaf hash was
+// compared: nothing enters the log unchecked.
+func splitRecord(text []byte) (Record, error) {
+	if len(text) > MaxRecord {
+		return Record{}, fmt.Errorf("%w: %d bytes", errRecord, len(text))
+	}
+	s := string(text)
+	path, rest, ok1 := strings.Cut(s, " ")
+	version, rest, ok2 := strings.Cut(rest, " ")
+	zip, rest, ok3 := strings.Cut(rest, "\n")
+	if !ok1 || !ok2 || !ok3 || strings.Contains(zip, " ") {
+		return Record{}, fmt.Errorf("%w: first line is not three fields", errRecord)
+	}
+	rest, ok1 = strings.CutPrefix(rest, s[:len(path)+1+len(version)])
+	rest, ok2 = strings.CutPrefix(rest, "/go.mod ")
+	mod, ok3 := strings.CutSuffix(rest, "\n")
+	if !ok1 || !ok2 || !ok3 || strings.ContainsAny(mod, " \n") {
+		return Record{}, fmt.Errorf("%w: second line is not the go.mod's", errRecord)
+	}
+	return Record{module.Version{Path: path, Version: version}, zip, mod}, nil
 }
 
 // Check reports why r cannot be an entry, or nil.

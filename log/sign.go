@@ -123,7 +123,11 @@ func readKey(root *os.Root) (*signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newSigner(string(data))
+	s, err := newSigner(string(data))
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w: %v", errRotten, err)
+	}
+	return s, nil
 }
 
 // ReadVKey returns the name and the verifier key of the log in dir. It takes

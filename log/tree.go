@@ -6,6 +6,7 @@ package log
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -187,11 +189,11 @@ func (t tree) extend(r *compact.Range, size, have int64) error {
 	for from := int64(r.End()); from < size; from = int64(r.End()) {
 		n := from / tileWidth
 		skip := int(from % tileWidth)
-		leaves, err := t.leaves(n, width(0, n, size), have)
+		_, hashes, err := t.leaves(n, width(0, n, size), have)
 		if err != nil {
 			return err
 		}
-		for _, leaf := range leaves[skip:] {
+		for leaf := range slices.Chunk(hashes[skip*tlog.HashSize:], tlog.HashSize) {
 			if err := r.Append(leaf, nil); err != nil {
 				return err
 			}
@@ -200,27 +202,27 @@ func (t tree) extend(r *compact.Range, size, have int64) error {
 	return nil
 }
 
-// leaves returns the leaf hashes of the first w entries of a bundle after
+// leaves returns the first w entries of a bundle, and their leaf hashes after
 // comparing them with the tile above.
-func (t tree) leaves(n int64, w int, have int64) ([][]byte, error) {
-	bundle, err := t.bundle(n, w, have)
-	if err != nil {
-		return nil, err
+func (t tree) leaves(n int64, w int, have int64) (bundle, hashes []byte, err error) {
+	if bundle, err = t.bundle(n, w, have); err != nil {
+		return nil, nil, err
 	}
-	tile, err := t.hashTile(0, n, w, have)
-	if err != nil {
-		return nil, err
+	if hashes, err = t.hashTile(0, n, w, have); err != nil {
+		return nil, nil, err
 	}
-	leaves := make([][]byte, 0, w)
+	// RFC 6962: a leaf's hash is that of a zero byte and the entry.
+	leaf := make([]byte, 1, 512)
+	at := 0
 	err = bundleEntries(bundle, func(text []byte) error {
-		leaf := hasher.HashLeaf(text)
-		if at := len(leaves) * tlog.HashSize; !bytes.Equal(leaf, tile[at:at+tlog.HashSize]) {
-			return fmt.Errorf("tile/entries/%d: entry %d is not the one that tile/0/%d has the hash of: %w", n, n*tileWidth+int64(len(leaves)), n, errRotten)
+		leaf = append(leaf[:1], text...)
+		if sum := sha256.Sum256(leaf); !bytes.Equal(sum[:], hashes[at:at+tlog.HashSize]) {
+			return fmt.Errorf("tile/entries/%d: entry %d is not the one that tile/0/%d has the hash of: %w", n, n*tileWidth+int64(at/tlog.HashSize), n, errRotten)
 		}
-		leaves = append(leaves, leaf)
+		at += tlog.HashSize
 		return nil
 	})
-	return leaves, err
+	return bundle, hashes, err
 }
 
 // checkEdge compares what the right edge of the tree at size consists of: at
@@ -250,7 +252,7 @@ func (t tree) checkEdge(size int64, want tlog.Hash) error {
 		}
 	}
 	for n := max(0, size/tileWidth-1); width(0, n, size) > 0; n++ {
-		if _, err := t.leaves(n, width(0, n, size), size); err != nil {
+		if _, _, err := t.leaves(n, width(0, n, size), size); err != nil {
 			return err
 		}
 	}

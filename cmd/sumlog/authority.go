@@ -39,6 +39,7 @@ type authority struct {
 	index  *index.Index
 	store  *store.Store
 	client *upstream.Client
+	hidden *upstream.Client // of private modules
 	router *upstream.Router
 	db     *upstream.Database // nil: records are computed
 	dbRoot *os.Root
@@ -50,7 +51,8 @@ type authority struct {
 type authorityConfig struct {
 	dir       string
 	upstreams upstreams
-	wait      time.Duration // for an admission; 0: as long as a request
+	wait      time.Duration          // for an admission; 0: as long as a request
+	expect    func(log.Record) error // nil, or says which records not to log
 	logger    *slog.Logger
 	progress  func(done, total int64) // of the index
 }
@@ -83,7 +85,7 @@ func openAuthority(c authorityConfig, l *log.Log) (a *authority, err error) {
 	}
 	ac := admit.Config{
 		Log: l, Names: a.index, Store: a.store, Router: admit.Route(a.router),
-		Evidence: a.evidence, Logger: c.logger, Wait: c.wait,
+		Evidence: a.evidence, Logger: c.logger, Wait: c.wait, Expect: c.expect,
 	}
 	if a.db != nil { // a nil pointer in the interface would not be nil
 		ac.Database = a.db
@@ -103,7 +105,8 @@ func openIndex(dir string, rebuild bool, l *log.Log, logger *slog.Logger, progre
 func (a *authority) openUpstreams(u upstreams) (err error) {
 	a.client = upstream.NewClient(upstream.Config{Logger: a.logger})
 	public := a.client.Chain(u.public)
-	if a.router, err = upstream.NewRouter(public, a.client.Chain(u.private), u.globs); err != nil {
+	a.hidden = upstream.NewClient(upstream.Config{Shun: u.publicHosts(), Logger: a.logger})
+	if a.router, err = upstream.NewRouter(public, a.hidden.Chain(u.private), u.globs); err != nil {
 		return usageError(err.Error())
 	}
 	if u.spec.Off {
@@ -132,6 +135,7 @@ func (a *authority) handler() (http.Handler, error) {
 		name:   a.log.Name(),
 		log:    a.log,
 		lookup: a.index.Lookup(a.admit.Admit, onError),
+		logged: a.index.Lookup(nil, onError),
 		feed:   a.index.Feed(),
 		mirror: m,
 	}
@@ -160,8 +164,10 @@ func (a *authority) close() error {
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
 	}
-	if a.client != nil {
-		a.client.Close()
+	for _, c := range []*upstream.Client{a.client, a.hidden} {
+		if c != nil {
+			c.Close()
+		}
 	}
 	for _, r := range []*os.Root{a.dbRoot, a.root} {
 		if r != nil {

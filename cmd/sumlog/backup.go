@@ -30,10 +30,10 @@ DIR. The index is not copied; it is derived.
 
 	sumlog backup -dir DIR /backup/sumlog-2026-11-22
 `,
-	flags: []string{"dir"},
+	flags: []string{"dir", "guard", "config"},
 	nargs: exactly(1),
 	run: func(ctx context.Context, c *call) error {
-		size, err := c.replicate(ctx, "backing up", c.opts.dir, c.args[0], "", log.Backup)
+		size, err := c.replicate(ctx, "backing up", c.opts.dir, c.args[0], log.BackupConfig{FromGuard: c.opts.guard}, log.Backup)
 		if err != nil {
 			return hintOpen(err, c.opts.dir)
 		}
@@ -69,7 +69,7 @@ func runRestore(ctx context.Context, c *call) error {
 	if err := c.guardOf(from); err != nil {
 		return err
 	}
-	size, err := c.replicate(ctx, "restoring", from, c.opts.dir, c.opts.guard, log.Restore)
+	size, err := c.replicate(ctx, "restoring", from, c.opts.dir, log.BackupConfig{Guard: c.opts.guard}, log.Restore)
 	switch {
 	case errors.Is(err, log.ErrUnsafe):
 		return hint(err, "two histories under one name are a fork, which every auditor will show; nothing was changed")
@@ -115,20 +115,19 @@ func (c *call) guardOf(dir string) error {
 
 // replicate runs log.Backup or log.Restore with all that belongs to the other
 // parts.
-func (c *call) replicate(ctx context.Context, what, from, to, guard string,
+func (c *call) replicate(ctx context.Context, what, from, to string, bc log.BackupConfig,
 	do func(context.Context, log.BackupConfig) (int64, error)) (int64, error) {
 	logger := c.logger()
 	m := c.meter(what+" log", logger)
 	defer m.end()
-	return do(ctx, log.BackupConfig{
-		From: from, To: to, Guard: guard, Progress: m.set,
-		Also: func(ctx context.Context, root *os.Root) error {
-			m.end()
-			files := c.meter(what+" modules", logger)
-			defer files.end()
-			return copyParts(ctx, from, root, files.set)
-		},
-	})
+	bc.From, bc.To, bc.Progress = from, to, m.set
+	bc.Also = func(ctx context.Context, root *os.Root) error {
+		m.end()
+		files := c.meter(what+" modules", logger)
+		defer files.end()
+		return copyParts(ctx, from, root, files.set)
+	}
+	return do(ctx, bc)
 }
 
 // parts are what a backup holds beside the log. The memory of the public

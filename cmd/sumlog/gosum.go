@@ -207,11 +207,28 @@ func wishes(claims []claim) []wish {
 	return list
 }
 
+// expectation returns what refuses the records that the files contradict: the
+// first hash stands for ever, so a wrong one must not become the first.
+func expectation(list []wish) func(log.Record) error {
+	byMod := make(map[module.Version]wish, len(list))
+	for _, w := range list {
+		byMod[w.mod] = w
+	}
+	return func(rec log.Record) error {
+		w, ok := byMod[rec.Module]
+		if !ok {
+			return nil
+		}
+		return w.mismatches(rec, "upstream")
+	}
+}
+
 // A mismatchError says, a line each, which claims the log contradicts.
 type mismatchError struct{ error }
 
-// mismatches returns a mismatchError if rec contradicts any claim.
-func (w wish) mismatches(rec log.Record) error {
+// mismatches returns a mismatchError if rec, which whose has, contradicts any
+// claim.
+func (w wish) mismatches(rec log.Record, whose string) error {
 	var errs []error
 	for _, c := range w.claims {
 		if have := c.of(rec); have != c.hash {
@@ -219,7 +236,7 @@ func (w wish) mismatches(rec log.Record) error {
 			if c.isMod {
 				what += "/go.mod"
 			}
-			errs = append(errs, fmt.Errorf("MISMATCH %s: %s: the file has %s, the log has %s", c.where, what, c.hash, have))
+			errs = append(errs, fmt.Errorf("MISMATCH %s: %s: the file has %s, %s has %s", c.where, what, c.hash, whose, have))
 		}
 	}
 	if len(errs) == 0 {

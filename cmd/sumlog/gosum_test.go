@@ -47,10 +47,10 @@ func TestParseGoSum(t *testing.T) {
 	if len(list) != 2 || list[0].mod != a || !list[0].zip || len(list[0].claims) != 2 || list[1].mod != b || list[1].zip {
 		t.Errorf("wishes %v", list)
 	}
-	if err := list[0].mismatches(log.Record{Module: a, Zip: hashA, Mod: hashB}); err != nil {
+	if err := list[0].mismatches(log.Record{Module: a, Zip: hashA, Mod: hashB}, "the log"); err != nil {
 		t.Errorf("a file that agrees with the log: %v", err)
 	}
-	err = list[0].mismatches(log.Record{Module: a, Zip: hashB, Mod: hashA})
+	err = list[0].mismatches(log.Record{Module: a, Zip: hashB, Mod: hashA}, "the log")
 	if err == nil || strings.Count(err.Error(), "MISMATCH") != 2 || !strings.Contains(err.Error(), "go.sum:2: example.com/A@v1.0.0/go.mod") {
 		t.Errorf("a file that does not: %v", err)
 	}

@@ -50,7 +50,7 @@ const (
 
 // openForWork opens an authority for a command other than serve, and a meter
 // for what the command will do.
-func (c *call) openForWork(ctx context.Context, what string) (*authority, *meter, error) {
+func (c *call) openForWork(ctx context.Context, what string, expect func(log.Record) error) (*authority, *meter, error) {
 	if err := c.inherit(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -65,7 +65,7 @@ func (c *call) openForWork(ctx context.Context, what string) (*authority, *meter
 	}
 	m := c.meter("reading log into index", logger)
 	a, err := openAuthority(authorityConfig{
-		dir: c.opts.dir, upstreams: ups, wait: importWait, logger: logger, progress: m.set,
+		dir: c.opts.dir, upstreams: ups, wait: importWait, expect: expect, logger: logger, progress: m.set,
 	}, l)
 	m.end()
 	if err != nil {
@@ -86,18 +86,21 @@ func runImport(ctx context.Context, c *call) error {
 		}
 		claims = append(claims, list...)
 	}
-	a, m, err := c.openForWork(ctx, "importing")
+	list := wishes(claims)
+	a, m, err := c.openForWork(ctx, "importing", expectation(list))
 	if err != nil {
 		return err
 	}
 	defer a.close()
-	i := importer{c: c, a: a, meter: m, wishes: wishes(claims)}
+	i := importer{c: c, a: a, meter: m, wishes: list}
 	i.total = int64(len(i.wishes))
 	i.run(ctx)
 	m.end()
 	fmt.Fprintf(c.stdout, "imported: %d versions, %d new, %d already logged, %d mismatched, %d failed\n",
 		i.done, i.admitted, i.logged, i.mismatched, i.failed)
 	switch {
+	case i.stopped():
+		return signingStopped(i.fatal)
 	case ctx.Err() != nil:
 		return hint(errors.New("interrupted"), "the same command goes on where this one stopped")
 	case i.mismatched > 0:
@@ -116,6 +119,7 @@ type importer struct {
 	meter  *meter
 	wishes []wish
 	total  int64
+	fatal  error // why the log signs nothing any more
 
 	mu                                         sync.Mutex
 	done, admitted, logged, mismatched, failed int64
@@ -142,11 +146,10 @@ func (i *importer) run(ctx context.Context) {
 // is left fail too.
 func (i *importer) stopped() bool {
 	select {
-	case <-i.a.log.Failed():
-		return true
+	case i.fatal = <-i.a.log.Failed():
 	default:
-		return false
 	}
+	return i.fatal != nil
 }
 
 // one admits one version and compares.
@@ -167,7 +170,7 @@ func (i *importer) one(ctx context.Context, w wish) (was bool, err error) {
 		return was, admitted
 	}
 	// The log's word counts even if the bytes could not be had.
-	if err := w.mismatches(e.Record); err != nil {
+	if err := w.mismatches(e.Record, "the log"); err != nil {
 		return was, err
 	}
 	return was, admitted

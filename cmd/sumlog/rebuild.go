@@ -62,7 +62,7 @@ func (c *call) rebuildIndex() error {
 }
 
 func (c *call) rebuildMirror(ctx context.Context) error {
-	a, m, err := c.openForWork(ctx, "rebuilding mirror")
+	a, m, err := c.openForWork(ctx, "rebuilding mirror", nil)
 	if err != nil {
 		return err
 	}

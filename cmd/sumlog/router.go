@@ -19,6 +19,7 @@ type router struct {
 	name   string       // of the log; may hold slashes
 	log    http.Handler // /checkpoint, /checkpoints, /latest, /tile/
 	lookup http.Handler
+	logged http.Handler // lookups that admit nothing
 	feed   http.Handler
 	mirror http.Handler
 	other  string       // name of the public database; "" without one
@@ -42,9 +43,17 @@ func (rt *router) route(p string, top bool) http.Handler {
 		return http.HandlerFunc(notFound)
 	case strings.HasPrefix(p, "/sumdb/"):
 		return rt.sumdb(p)
+	case strings.HasPrefix(p, cachedOnly+"/sumdb/"):
+		// A go command whose GOPROXY ends in /cached-only asks here for the
+		// database too. Nothing is admitted, and nobody is asked.
+		cold := *rt
+		cold.lookup, cold.relay = rt.logged, nil
+		return http.StripPrefix(cachedOnly, cold.sumdb(strings.TrimPrefix(p, cachedOnly)))
 	}
 	return rt.mirror
 }
+
+const cachedOnly = "/cached-only"
 
 // sumdb finds the handler of a path below /sumdb/: the log's own database, the
 // public one, or no other.
@@ -143,6 +152,12 @@ type answer struct {
 
 func (a *answer) WriteHeader(status int) {
 	a.begun = true
+	if status >= 400 {
+		// What net/http answers by itself, as to a failed If-Match, keeps the
+		// headers of the file: a cache would serve that error for a year.
+		a.Header().Set("Cache-Control", "no-store")
+		a.Header().Del("ETag")
+	}
 	a.ResponseWriter.WriteHeader(status)
 }
 

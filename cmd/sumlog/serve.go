@@ -271,11 +271,7 @@ func (s *server) wait(ctx context.Context, a *authority, served <-chan error) er
 	case <-ctx.Done():
 		s.logger.Info("shutting down")
 	case err = <-a.log.Failed():
-		// Whatever it was, a restart must go through all checks first.
-		if !errors.Is(err, log.ErrUnsafe) {
-			err = fmt.Errorf("%w: %w", log.ErrUnsafe, err)
-		}
-		err = hint(fmt.Errorf("signing stopped: %w", err), "sumlog check -dir DIR says whether the state is sound")
+		err = signingStopped(err)
 	case err = <-served:
 	}
 	s.not("shutting down")
@@ -298,4 +294,13 @@ func (s *server) wait(ctx context.Context, a *authority, served <-chan error) er
 		s.logger.Warn("closing took too long and was given up")
 	}
 	return err
+}
+
+// signingStopped is the error of a process whose log has failed. Whatever it
+// was, a restart must go through all checks first.
+func signingStopped(err error) error {
+	if !errors.Is(err, log.ErrUnsafe) {
+		err = fmt.Errorf("%w: %w", log.ErrUnsafe, err)
+	}
+	return hint(fmt.Errorf("signing stopped: %w", err), "sumlog check -dir DIR says whether the state is sound")
 }

@@ -103,6 +103,26 @@ func (c *call) upstreams() (u upstreams, err error) {
 	return u, nil
 }
 
+// publicHosts returns the hosts of public upstreams and of the database that
+// are not private upstreams too.
+func (u *upstreams) publicHosts() []string {
+	var hosts []string
+	add := func(host string) {
+		if !slices.ContainsFunc(u.private.Entries, func(e upstream.Entry) bool { return strings.EqualFold(e.URL.Host, host) }) {
+			hosts = append(hosts, host)
+		}
+	}
+	for _, e := range u.public.Entries {
+		add(e.URL.Host)
+	}
+	if u.spec.URL != nil {
+		add(u.spec.URL.Host)
+	} else if host, _, _ := strings.Cut(u.spec.Name, "/"); host != "" {
+		add(host)
+	}
+	return hosts
+}
+
 // list parses a list of upstreams. Version control, "direct", is not supported
 // yet: the go command would use it last, so the rest of the list is what it is.
 func (c *call) list(name, text string) (upstream.List, error) {

@@ -175,11 +175,20 @@ func Sweep(root *os.Root, name string) (removed int, err error) {
 // with the process, however that ends. It belongs to the open file, so a second
 // Lock in the same process fails too ([ErrLocked]), unlike fcntl locks.
 func Lock(root *os.Root, name string) (unlock func() error, err error) {
-	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	// Not for writing: what can only be read, a backup maybe, can be locked too.
+	f, err := root.OpenFile(name, os.O_RDONLY|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	err = flock(f)
+	if errors.Is(err, syscall.EBADF) { // NFS wants it open for writing
+		f.Close()
+		if f, err = root.OpenFile(name, os.O_RDWR, 0); err != nil {
+			return nil, err
+		}
+		err = flock(f)
+	}
+	if err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("%s: %w", f.Name(), ErrLocked)
@@ -187,4 +196,8 @@ func Lock(root *os.Root, name string) (unlock func() error, err error) {
 		return nil, err
 	}
 	return f.Close, nil
+}
+
+func flock(f *os.File) error {
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }

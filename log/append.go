@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -27,7 +28,9 @@ const (
 // A waiter is one module version on its way into the log. It is made by the
 // first append of the version; later ones join it.
 type waiter struct {
-	done chan struct{} // closed when the fields below are final
+	done chan struct{} // closed when rec, index and err are final
+
+	queued bool // it was not in the index; guarded by Log.mu
 
 	rec   Record // the record that is, or will be, the log's
 	index int64
@@ -86,9 +89,7 @@ func (l *Log) join(r Record) (w *waiter, first bool, err error) {
 	if len(l.waiting) >= MaxUnpublished {
 		return nil, false, fmt.Errorf("%w: %d entries wait for publication", ErrBusy, len(l.waiting))
 	}
-	if len(l.waiting) == 0 {
-		l.stalled = time.Now()
-	} else if age := time.Since(l.stalled); age > MaxUnpublishedAge {
+	if age := time.Since(l.stalled); l.queued > 0 && age > MaxUnpublishedAge {
 		return nil, false, fmt.Errorf("%w: nothing was published for %v", ErrBusy, age.Round(time.Second))
 	}
 	w = &waiter{done: make(chan struct{}), rec: r, index: -1}
@@ -99,12 +100,17 @@ func (l *Log) join(r Record) (w *waiter, first bool, err error) {
 // begin looks the version up and, when it is new, queues it.
 func (l *Log) begin(w *waiter) {
 	e, found, err := l.names.Find(w.rec.Module)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if !found && err == nil {
+		if l.queued == 0 {
+			l.stalled = time.Now()
+		}
+		w.queued = true
+		l.queued++
 		l.seq.queue <- w // never blocks: it has room for all that may wait
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if found {
 		w.rec = e.Record
 	}
@@ -117,6 +123,9 @@ func (l *Log) settle(w *waiter, index int64, err error) {
 		return // fail was first
 	}
 	delete(l.waiting, w.rec.Module)
+	if w.queued {
+		l.queued--
+	}
 	w.index, w.err = index, err
 	close(w.done)
 }
@@ -141,6 +150,9 @@ type added struct {
 
 // newSequencer starts Tessera over the directory that was checked.
 func newSequencer(l *Log) (*sequencer, error) {
+	if err := l.tree.writeScratch(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	add, err := startTessera(ctx, filepath.Clean(l.tree.dir))
 	if err != nil {
@@ -154,6 +166,22 @@ func newSequencer(l *Log) (*sequencer, error) {
 		add:    add,
 		cancel: cancel,
 	}, nil
+}
+
+// writeScratch makes Tessera's own checkpoint. A damaged one would end its
+// garbage collection for good, and a missing one would be made at once, by a
+// goroutine that nobody can wait for. Its signature is read by nobody, so it has
+// none, and losing it costs nothing.
+func (t tree) writeScratch() error {
+	state, err := t.state()
+	if err != nil {
+		return unsafeState(err)
+	}
+	file := filepath.Join(t.dir, "checkpoint")
+	if os.WriteFile(file, []byte(checkpointText("scratch", state)+"\n"), 0o644) != nil {
+		os.Remove(file)
+	}
+	return nil
 }
 
 // startTessera gives Tessera a key that nobody knows: what it signs is its own

@@ -93,7 +93,7 @@ type Config struct {
 }
 
 // A Log is an open log. It can be read at once, and appended to after Start.
-// All methods may be called concurrently.
+// All methods but Start and Close may be called concurrently.
 type Log struct {
 	root      *os.Root
 	tree      tree
@@ -113,7 +113,8 @@ type Log struct {
 	mu         sync.Mutex
 	waiting    map[module.Version]*waiter // appends on their way
 	order      []*waiter                  // those with an index, in its order
-	stalled    time.Time                  // since when something waits and nothing was published
+	queued     int                        // those that are not in the index
+	stalled    time.Time                  // since when something is queued and nothing was published
 	integrated int64                      // entries whose integration is durable
 	refusing   bool                       // the log is being closed
 	fatal      error                      // why nothing is signed any more

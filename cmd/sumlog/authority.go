@@ -109,7 +109,9 @@ func (a *authority) openUpstreams(u upstreams) (err error) {
 	if a.router, err = upstream.NewRouter(public, a.hidden.Chain(u.private), u.globs); err != nil {
 		return usageError(err.Error())
 	}
-	if u.spec.Off {
+	if u.spec.Off || public.Off() {
+		// Without an upstream nothing public can be admitted, and "only what is
+		// stored" must not reach for the database either.
 		return nil
 	}
 	if err := durable.MkdirAll(a.root, upstreamDir); err != nil {

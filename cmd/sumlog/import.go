@@ -104,7 +104,7 @@ func runImport(ctx context.Context, c *call) error {
 	case ctx.Err() != nil:
 		return hint(errors.New("interrupted"), "the same command goes on where this one stopped")
 	case i.mismatched > 0:
-		return hint(fmt.Errorf("%d versions have other hashes in the log than in the files", i.mismatched),
+		return hint(fmt.Errorf("%d versions have other hashes in the log, or upstream, than in the files", i.mismatched),
 			"either the files or what upstream gave are not what their authors published")
 	case i.failed > 0:
 		return hint(fmt.Errorf("%d versions could not be admitted", i.failed), "the same command tries them again")

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"example.org/sumlog/log"
+	"example.org/sumlog/mirror/upstream"
 )
 
 var cmdInit = &command{
@@ -63,6 +64,9 @@ func (c *call) create(ctx context.Context) (vkey string, err error) {
 		fmt.Fprintf(c.stderr, "sumlog: warning: %v\n", err)
 		fmt.Fprintf(c.stderr, "sumlog: hint: sumlog serve will need -upstream, -sumdb and -private, or put them into %s\n",
 			filepath.Join(c.opts.dir, settingsFile))
+	}
+	if _, err := upstream.NewRouter(nil, nil, c.opts.private); err != nil {
+		return "", c.badSetting("private", err)
 	}
 	settings, err := formatSettings(c.stored())
 	if err != nil {

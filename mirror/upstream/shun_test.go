@@ -1,0 +1,210 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package upstream
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/mod/module"
+)
+
+// TestShun has a private proxy that sends on to a public one, by way of a third,
+// what it does not have: the public one must not hear of it.
+func TestShun(t *testing.T) {
+	var heard, stored atomic.Int32
+	public := serve(t, func(w http.ResponseWriter, r *http.Request) { heard.Add(1) })
+	shunned := strings.TrimPrefix(public.URL, "http://")
+	_, port, _ := strings.Cut(shunned, ":")
+	objects := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if stored.Add(1); r.URL.Path == "/object" {
+			w.Write([]byte("bytes"))
+			return
+		}
+		http.Redirect(w, r, public.URL+r.URL.Path, http.StatusFound)
+	})
+	private := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		to := map[string]string{
+			"/straight": public.URL + "/secret", "/detour": objects.URL + "/secret",
+			"/capitals": "http://LOCALHOST:" + port + "/secret", "/object": objects.URL + "/object",
+		}
+		http.Redirect(w, r, to[r.URL.Path], http.StatusFound)
+	})
+	c := NewClient(Config{Shun: []string{"other.example", shunned, "localhost:" + port}})
+	t.Cleanup(c.Close)
+	chain := c.Chain(mustList(t, private.URL))
+	for _, name := range []string{"straight", "detour", "capitals"} {
+		_, _, err := chain.Get(t.Context(), name, 100)
+		if !errors.Is(err, errRedirect) || errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("Get(%s) = %v", name, err)
+		}
+		if _, err := chain.Download(t.Context(), name, tempFile(t), 100); !errors.Is(err, errRedirect) {
+			t.Errorf("Download(%s) = %v", name, err)
+		}
+	}
+	if n := heard.Load(); n != 0 {
+		t.Errorf("the public upstream was asked %d times", n)
+	}
+	// Object stores are what redirects are for.
+	if data, _, err := chain.Get(t.Context(), "object", 100); err != nil || string(data) != "bytes" {
+		t.Errorf("Get(object) = %q, %v", data, err)
+	}
+	// The client of public modules may go where the other may not.
+	if _, _, err := newClient(t).Chain(mustList(t, private.URL)).Get(t.Context(), "detour", 100); err != nil || heard.Load() != 1 {
+		t.Errorf("without Shun: %v", err)
+	}
+}
+
+func TestChainAfter(t *testing.T) {
+	c := newClient(t)
+	chain := c.Chain(mustList(t, "https://a.example,https://b.example|https://c.example"))
+	a, b, last := chain.links[0].source, chain.links[1].source, chain.links[2].source
+	for _, tt := range []struct {
+		after *Source
+		want  []*Source
+	}{{a, []*Source{b, last}}, {b, []*Source{last}}, {last, nil}, {c.Source(mustList(t, "https://a.example").Entries[0].URL), nil}, {nil, nil}} {
+		rest := chain.After(tt.after)
+		var got []*Source
+		for _, l := range rest.links {
+			got = append(got, l.source)
+		}
+		if len(got) != len(tt.want) || rest.Off() != (len(tt.want) == 0) {
+			t.Errorf("after %v: %v, want %v", tt.after, got, tt.want)
+			continue
+		}
+		for i := range got {
+			if got[i] != tt.want[i] {
+				t.Errorf("after %v: %v, want %v", tt.after, got, tt.want)
+			}
+		}
+	}
+	if len(chain.links) != 3 {
+		t.Errorf("the chain itself has %d sources left", len(chain.links))
+	}
+}
+
+// TestRouterVainGlobs has patterns that look right and match no module: what
+// they were meant for would be public.
+func TestRouterVainGlobs(t *testing.T) {
+	for _, glob := range []string{
+		"corp.example/...", "Corp.example", "corp.example:8443/x", "git@corp.example", "corp.example//x",
+		".corp.example", `"corp.example"`,
+	} {
+		for _, globs := range []string{glob, "a.example," + glob, glob + ",a.example"} {
+			if _, err := NewRouter(nil, nil, globs); err == nil {
+				t.Errorf("NewRouter took %q", globs)
+			}
+		}
+	}
+	for _, glob := range []string{"*", "*.x", "none", "corp", "corp.example/", "[ab]x", "corp.example/Team/*", "*/X", "corp.example/[A-Z]*"} {
+		if _, err := NewRouter(nil, nil, glob); err != nil {
+			t.Errorf("NewRouter(%q): %v", glob, err)
+		}
+	}
+}
+
+// A gate is the way to a scene's proxy. While it is closed, lookups wait in it
+// until their context ends.
+type gate struct {
+	s      *scene
+	open   chan struct{}
+	inside atomic.Int32
+}
+
+func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.Contains(r.URL.Path, "/lookup/") {
+		g.inside.Add(1)
+		defer g.inside.Add(-1)
+		select {
+		case <-g.open:
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
+	rec := httptest.NewRecorder()
+	g.s.serve(rec, r.Clone(r.Context()))
+	resp := rec.Result()
+	resp.Request = r
+	return resp, nil
+}
+
+// newGate must be called in the bubble in which its scene's database is opened.
+func newGate(s *scene) *gate {
+	g := &gate{s: s, open: make(chan struct{})}
+	s.http = newClient(s.t)
+	s.http.http.Transport = g
+	return g
+}
+
+// lookUp asks the relay for many versions at once, and waits until nothing moves.
+func lookUp(h *Relay, n int) (answers []*httptest.ResponseRecorder, wait func()) {
+	var wg sync.WaitGroup
+	for i := range n {
+		rec := httptest.NewRecorder()
+		answers = append(answers, rec)
+		path, _ := module.EscapePath(mod(i).Path)
+		wg.Go(func() { h.ServeHTTP(rec, httptest.NewRequest("GET", "/lookup/"+path+"@v1.0.0", nil)) })
+	}
+	synctest.Wait()
+	return answers, wg.Wait
+}
+
+// TestRelayLeavesConnections shows that clients of the relay, however many, leave
+// admission its way to the database.
+func TestRelayLeavesConnections(t *testing.T) {
+	s := newScene(t, 101)
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(s)
+		d := s.open()
+		answers, wait := lookUp(s.relay(d), 100)
+		if n := g.inside.Load(); n != maxRelayed {
+			t.Errorf("the relay has %d requests under way, want %d", n, maxRelayed)
+		}
+		var admission sync.WaitGroup
+		admission.Go(func() { mustRecord(t, d, mod(100)) })
+		synctest.Wait()
+		if n := g.inside.Load(); n != maxRelayed+1 {
+			t.Errorf("with an admission, %d requests are under way, want %d", n, maxRelayed+1)
+		}
+		close(g.open)
+		wait()
+		admission.Wait()
+		for i, rec := range answers {
+			if !bytes.Contains(rec.Body.Bytes(), recordOf(mod(i)).Text()) {
+				t.Errorf("lookup %d: %d %s", i, rec.Code, rec.Body)
+			}
+		}
+	})
+}
+
+// TestRelayHangs shows that an answer of the relay comes in time, those who wait
+// for their turn included.
+func TestRelayHangs(t *testing.T) {
+	s := newScene(t, 2*maxRelayed)
+	synctest.Test(t, func(t *testing.T) {
+		newGate(s)
+		h := s.relay(s.open())
+		began := time.Now()
+		answers, wait := lookUp(h, 2*maxRelayed)
+		wait()
+		if d := time.Since(began); d != maxRelay || d >= 30*time.Second {
+			t.Errorf("the relay took %v", d)
+		}
+		for i, rec := range answers {
+			if rec.Code != http.StatusBadGateway {
+				t.Errorf("lookup %d: %d %s", i, rec.Code, rec.Body)
+			}
+		}
+	})
+}

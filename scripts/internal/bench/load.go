@@ -136,24 +136,36 @@ func (l load) perCPU(ctx context.Context, s *serving, span time.Duration) (float
 	return float64(n) / (after - before).Seconds(), nil
 }
 
-// compare measures sumlog and the floor in turns and adds a row.
-func (b *bench) compare(what string, s, floor *serving, l load, goal float64) error {
+// turns is into how many parts a round is cut. Servers change places after
+// each: what else the machine does comes and goes, and then meets both.
+const turns = 4
+
+// inTurns measures answers per CPU-second of sumlog and of the floor.
+func (b *bench) inTurns(s, floor *serving, l load) (mine, plain []float64, err error) {
 	for _, t := range []*serving{s, floor} {
 		if _, err := l.run(b.ctx, t.addr, b.span()/2); err != nil { // warm up
-			return fmt.Errorf("%s: %w (%s)", what, err, t.tail)
+			return nil, nil, fmt.Errorf("%w (%s)", err, t.tail)
 		}
 	}
-	var mine, plain []float64
-	for range b.rounds() {
-		x, err := l.perCPU(b.ctx, s, b.span())
+	for range b.rounds() * turns {
+		x, err := l.perCPU(b.ctx, s, b.span()/turns)
 		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return nil, nil, err
 		}
-		y, err := l.perCPU(b.ctx, floor, b.span())
+		y, err := l.perCPU(b.ctx, floor, b.span()/turns)
 		if err != nil {
-			return fmt.Errorf("%s: floor: %w", what, err)
+			return nil, nil, fmt.Errorf("floor: %w", err)
 		}
 		mine, plain = append(mine, x), append(plain, y)
+	}
+	return mine, plain, nil
+}
+
+// compare adds a row with what inTurns measured.
+func (b *bench) compare(what string, s, floor *serving, l load, goal float64) error {
+	mine, plain, err := b.inTurns(s, floor, l)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	b.table.add(atLeast(what, perSecond(median(mine)), perSecond(median(plain)), median(ratios(mine, plain)), goal))
 	return nil

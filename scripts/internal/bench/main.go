@@ -29,6 +29,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -37,6 +38,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"k8s.io/klog/v2"
 )
 
 // A part is what -only chooses.
@@ -109,6 +112,9 @@ func run() error {
 	if *sumlog == "" || flag.NArg() > 0 {
 		return errors.New("run scripts/bench; its flags are those of bench -h, but for -sumlog")
 	}
+	// Tessera talks about each directory it is given.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *limit)
@@ -195,7 +201,7 @@ func (b *bench) records() int64 {
 	return 1_000_000
 }
 
-// rounds and span are how often and how long a server's load is measured.
+// rounds and span are how often something is measured, and for how long.
 func (b *bench) rounds() int {
 	if b.short {
 		return 3

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -103,11 +104,44 @@ func (t tree) read(w, have int, path func(p uint8) string) ([]byte, error) {
 	if w < 1 || w > have {
 		return nil, fmt.Errorf("%s: width %d of %d", path(0), w, have)
 	}
-	data, err := os.ReadFile(name(uint8(have % tileWidth)))
+	data, err := readFile(name(uint8(have % tileWidth)))
 	if have == tileWidth || !errors.Is(err, fs.ErrNotExist) {
 		return data, err
 	}
-	return os.ReadFile(name(0))
+	return readFile(name(0))
+}
+
+// readFile is os.ReadFile for files that mostly have the size of a full tile. It
+// asks neither for the size nor for a poller, which a regular file cannot have:
+// that would cost as much as the read.
+func readFile(name string) ([]byte, error) {
+	fd, err := retry(func() (int, error) { return syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer syscall.Close(fd)
+	data := make([]byte, 0, tileWidth*tlog.HashSize+1)
+	for {
+		n, err := retry(func() (int, error) { return syscall.Read(fd, data[len(data):cap(data)]) })
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+		}
+		data = data[:len(data)+n]
+		if len(data) < cap(data) {
+			return data, nil // a regular file gives less than asked for only at its end
+		}
+		data = slices.Grow(data, 8*len(data))
+	}
+}
+
+// retry calls f again when a signal came in between.
+func retry(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != syscall.EINTR {
+			return n, err
+		}
+	}
 }
 
 // entries calls yield with each text of a bundle.

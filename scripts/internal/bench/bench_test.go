@@ -48,7 +48,7 @@ func TestLoad(t *testing.T) {
 	srv := httptest.NewServer(spec.handler())
 	defer srv.Close()
 	addr := srv.Listener.Addr().String()
-	l := load{4, smallBuffer, anyOf(lookupPaths(20, 2))}
+	l := newLoad(4, smallBuffer, anyOf(lookupPaths(20, 2)))
 	if n, err := l.run(t.Context(), addr, 50*time.Millisecond); n == 0 || err != nil {
 		t.Errorf("%d answers, %v", n, err)
 	}

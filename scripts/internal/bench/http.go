@@ -51,7 +51,7 @@ func measureLookup(b *bench) error {
 			return err
 		}
 		what := fmt.Sprintf("`/lookup`, "+c.what+" records; floor: map of finished answers", len(paths), b.records())
-		err = b.compare(what, s, floor, load{smallConns, smallBuffer, anyOf(paths)}, c.goal)
+		err = b.compare(what, s, floor, newLoad(smallConns, smallBuffer, anyOf(paths)), c.goal)
 		floor.close()
 		if err != nil {
 			return err
@@ -68,7 +68,7 @@ func lookupPaths(n, every int64) []string {
 	return paths
 }
 
-// anyOf chooses evenly, and in the same order in every round.
+// anyOf chooses evenly, and in every run of this program alike.
 func anyOf(paths []string) func(uint64) string {
 	return func(i uint64) string {
 		r := rand.NewPCG(1, i)
@@ -90,7 +90,7 @@ func measureHeads(b *bench) error {
 	}
 	defer floor.close()
 	for _, path := range []string{"/checkpoint", "/latest"} {
-		if err := b.compare("`"+path+"`; floor: 300 bytes from memory", s, floor, load{smallConns, smallBuffer, always(path)}, 0.8); err != nil {
+		if err := b.compare("`"+path+"`; floor: 300 bytes from memory", s, floor, newLoad(smallConns, smallBuffer, always(path)), 0.8); err != nil {
 			return err
 		}
 	}
@@ -122,7 +122,7 @@ func measureTiles(b *bench) error {
 	}
 	defer memory.close()
 	hot := tiles[:min(hotTiles, len(tiles))]
-	if err := b.compare("full tile, hot; floor: 8 KiB from memory", s, memory, load{smallConns, smallBuffer, anyOf(hot)}, 0.8); err != nil {
+	if err := b.compare("full tile, hot; floor: 8 KiB from memory", s, memory, newLoad(smallConns, smallBuffer, anyOf(hot)), 0.8); err != nil {
 		return err
 	}
 	files, err := b.floor(floorSpec{Files: filepath.Join(dir, "log"), Type: octets})
@@ -136,7 +136,7 @@ func measureTiles(b *bench) error {
 		what = "full tile, cold if there were more; floor: ServeContent of files"
 	}
 	b.table.note("Cold tiles are asked for in turn, %d of them, of which the server keeps %d in memory; the page cache has all", len(tiles), cachedTiles)
-	return b.compare(what, s, files, load{smallConns, smallBuffer, inTurn}, 0.9)
+	return b.compare(what, s, files, newLoad(smallConns, smallBuffer, inTurn), 0.9)
 }
 
 // fullTiles returns the paths of the full hash tiles of level 0 in a log of n
@@ -183,7 +183,7 @@ func measureZips(b *bench) error {
 		if _, err := s.get(b.ctx, path); err != nil { // admits it
 			return err
 		}
-		if err := b.compare("zip of "+z.name+"; floor: ServeContent of files", s, floor, load{largeConns, largeBuffer, always(path)}, 0.9); err != nil {
+		if err := b.compare("zip of "+z.name+"; floor: ServeContent of files", s, floor, newLoad(largeConns, largeBuffer, always(path)), 0.9); err != nil {
 			return err
 		}
 	}

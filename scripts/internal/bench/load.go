@@ -23,8 +23,14 @@ type load struct {
 	conns  int
 	buffer int // bytes a connection reads at once
 
-	// path returns the path of the i-th request.
+	// path returns the path of the i-th request. No run repeats those of another:
+	// what a server keeps in memory would else be what it is asked for.
 	path func(i uint64) string
+	next *atomic.Uint64
+}
+
+func newLoad(conns, buffer int, path func(i uint64) string) load {
+	return load{conns, buffer, path, &atomic.Uint64{}}
 }
 
 // small answers and large ones.
@@ -39,12 +45,11 @@ func (l load) run(ctx context.Context, addr string, span time.Duration) (int64, 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	end := time.Now().Add(span)
-	var next atomic.Uint64
 	var answered atomic.Int64
 	var wg sync.WaitGroup
 	for range l.conns {
 		wg.Go(func() {
-			n, err := l.connection(ctx, addr, end, &next)
+			n, err := l.connection(ctx, addr, end)
 			answered.Add(n)
 			if err != nil {
 				cancel(err)
@@ -55,7 +60,7 @@ func (l load) run(ctx context.Context, addr string, span time.Duration) (int64, 
 	return answered.Load(), context.Cause(ctx)
 }
 
-func (l load) connection(ctx context.Context, addr string, end time.Time, next *atomic.Uint64) (n int64, err error) {
+func (l load) connection(ctx context.Context, addr string, end time.Time) (n int64, err error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -68,7 +73,7 @@ func (l load) connection(ctx context.Context, addr string, end time.Time, next *
 	r := bufio.NewReaderSize(conn, l.buffer)
 	var req []byte
 	for time.Now().Before(end) && ctx.Err() == nil {
-		path := l.path(next.Add(1) - 1)
+		path := l.path(l.next.Add(1) - 1)
 		req = append(req[:0], "GET "...)
 		req = append(req, path...)
 		req = append(req, " HTTP/1.1\r\nHost: sumlog.example\r\n\r\n"...)
@@ -140,9 +145,11 @@ func (l load) perCPU(ctx context.Context, s *serving, span time.Duration) (float
 // each: what else the machine does comes and goes, and then meets both.
 const turns = 4
 
-// inTurns measures answers per CPU-second of sumlog and of the floor.
+// inTurns measures answers per CPU-second of sumlog and of the floor. Each gets
+// all requests of l from the first on.
 func (b *bench) inTurns(s, floor *serving, l load) (mine, plain []float64, err error) {
-	for _, t := range []*serving{s, floor} {
+	same := newLoad(l.conns, l.buffer, l.path)
+	for t, l := range map[*serving]load{s: l, floor: same} {
 		if _, err := l.run(b.ctx, t.addr, b.span()/2); err != nil { // warm up
 			return nil, nil, fmt.Errorf("%w (%s)", err, t.tail)
 		}
@@ -152,7 +159,7 @@ func (b *bench) inTurns(s, floor *serving, l load) (mine, plain []float64, err e
 		if err != nil {
 			return nil, nil, err
 		}
-		y, err := l.perCPU(b.ctx, floor, b.span()/turns)
+		y, err := same.perCPU(b.ctx, floor, b.span()/turns)
 		if err != nil {
 			return nil, nil, fmt.Errorf("floor: %w", err)
 		}

@@ -56,7 +56,7 @@ func measureMemory(b *bench) error {
 // mixed asks for everything that the log and the index serve.
 func (b *bench) mixed() load {
 	lookups, tiles := anyOf(lookupPaths(b.records(), 1)), anyOf(fullTiles(b.records()))
-	return load{smallConns, largeBuffer, func(i uint64) string {
+	return newLoad(smallConns, largeBuffer, func(i uint64) string {
 		switch i % 16 {
 		case 0:
 			return fmt.Sprintf("/index?after=%d", i*7919%uint64(b.records()-page))
@@ -68,7 +68,7 @@ func (b *bench) mixed() load {
 			return "/tile/entries" + tiles(i)[len("/tile/0"):]
 		}
 		return lookups(i)
-	}}
+	})
 }
 
 func (b *bench) memoryRow(what string, got, floor int64, limit float64) {

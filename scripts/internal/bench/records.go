@@ -73,7 +73,7 @@ func (b *bench) bigDir() (string, error) {
 		return dir, nil
 	}
 	if !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("%s is not what this program made, remove it: %w", dir, err)
+		return "", fmt.Errorf("the log of an earlier run cannot be used; unless it is in use, remove it: %w", err)
 	}
 	progress("making a log of %d records in %s", b.records(), dir)
 	temp, err := b.newDir("big")

@@ -63,6 +63,7 @@ import (
 
 	"example.org/sumlog/index"
 	"example.org/sumlog/log"
+	"example.org/sumlog/mirror/internal/lru"
 	"example.org/sumlog/mirror/store"
 )
 
@@ -102,14 +103,35 @@ type Config struct {
 }
 
 // A Handler is the HTTP server of a mirror.
-type Handler struct{ c Config }
+type Handler struct {
+	c Config
+
+	// served has the stored files that were served, by the path of the request.
+	// Entries never change, so such a path stays that of a published version for
+	// ever, and is neither parsed nor looked up again: with that, a small zip
+	// would cost a third more.
+	served *lru.Cache[string, served]
+}
+
+// A served file is that of an entry.
+type served struct {
+	rec  log.Record
+	kind store.Kind
+}
+
+// maxServed bounds what is remembered of served files, in bytes.
+const maxServed = 8 << 20
+
+func servedCost(path string, s served) int {
+	return len(path) + len(s.rec.Module.Path) + len(s.rec.Module.Version) + len(s.rec.Zip) + len(s.rec.Mod) + 300
+}
 
 // New returns a handler.
 func New(c Config) (*Handler, error) {
 	if c.Log == nil || c.Names == nil || c.Store == nil || c.Admission == nil || c.Error == nil {
 		return nil, errors.New("mirror needs a log, names, a store, admission and an error writer")
 	}
-	return &Handler{c}, nil
+	return &Handler{c, lru.New(maxServed, servedCost)}, nil
 }
 
 // Values of the Cache-Control header.
@@ -120,13 +142,26 @@ const (
 )
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	q, err := parse(r)
-	if err == nil {
-		err = h.serve(w, r, q)
+	err := h.again(w, r)
+	if errors.Is(err, fs.ErrNotExist) {
+		var q request
+		if q, err = parse(r); err == nil {
+			err = h.serve(w, r, q)
+		}
 	}
 	if err != nil {
 		h.c.Error(w, r, err)
 	}
+}
+
+// again serves a file to a path that got it before. [fs.ErrNotExist] means that
+// it did not, or that the file is gone.
+func (h *Handler) again(w http.ResponseWriter, r *http.Request) error {
+	s, ok := h.served.Get(r.URL.Path)
+	if !ok || r.URL.RawPath != "" || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return fs.ErrNotExist
+	}
+	return h.stored(w, r, s.rec, s.kind)
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, q request) error {
@@ -150,6 +185,10 @@ func (h *Handler) file(w http.ResponseWriter, r *http.Request, q request) error 
 	}
 	if found {
 		err := h.stored(w, r, e.Record, k)
+		if err == nil && r.URL.RawPath == "" {
+			// The memory of the request, of which the path is a part, must not be held.
+			h.served.Put(strings.Clone(r.URL.Path), served{e.Record, k})
+		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -207,10 +246,10 @@ var contentType = map[store.Kind]string{
 
 func header(w http.ResponseWriter, contentType, cache, etag string) {
 	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", cache)
-	h.Set("ETag", etag)
-	h.Set("X-Content-Type-Options", "nosniff")
+	h["Content-Type"] = []string{contentType}
+	h["Cache-Control"] = []string{cache}
+	h["Etag"] = []string{etag}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
 }
 
 // resolved serves a short answer that may be another in a while.

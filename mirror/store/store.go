@@ -57,6 +57,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	"golang.org/x/mod/module"
@@ -240,7 +241,7 @@ func (s *Store) known(rec log.Record, k Kind) (*os.File, Meta, bool) {
 	if !ok || c.want != want(rec, k) {
 		return nil, Meta{}, false
 	}
-	f, err := os.Open(c.path)
+	f, err := openFile(c.path)
 	if err != nil {
 		return nil, Meta{}, false
 	}
@@ -249,6 +250,20 @@ func (s *Store) known(rec log.Record, k Kind) (*os.File, Meta, bool) {
 		return nil, Meta{}, false
 	}
 	return f, c.meta, true
+}
+
+// openFile is os.Open for what was a regular file. It does not try whether the
+// file can be polled, which takes five system calls to find out that it cannot.
+func openFile(name string) (*os.File, error) {
+	for {
+		fd, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+		if err == nil {
+			return os.NewFile(uintptr(fd), name), nil
+		}
+		if err != syscall.EINTR {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
+	}
 }
 
 // ReadInfo returns what the stored .info of rec says.

@@ -49,6 +49,7 @@ func TestKill(t *testing.T) {
 type kill struct {
 	t    *testing.T
 	args []string
+	up   *testupstream.Server
 	next atomic.Int64 // number of the next module to ask for
 
 	mu    sync.Mutex
@@ -75,6 +76,7 @@ func newKill(t *testing.T, sumdb string) *kill {
 	}
 	return &kill{
 		t:     t,
+		up:    up,
 		acked: map[string]string{},
 		args: []string{"serve", "-init", "-name", "sum.example.org", "-listen", "127.0.0.1:0",
 			"-dir", filepath.Join(t.TempDir(), "d"), "-upstream", up.URL, "-sumdb", sumdb, "-private", ""},

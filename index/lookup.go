@@ -67,7 +67,7 @@ func (x *Index) Lookup(admit Admit, onError ErrorHandler) http.Handler {
 				fail(w, http.StatusNotFound, fmt.Sprintf("not found: %s is not in this log", m))
 				return
 			}
-			answer = appendAnswer(nil, e)
+			answer = appendAnswer(make([]byte, 0, answerSize), e)
 			answers.add(r.URL.Path, answer)
 		}
 		// Taken after the entry was seen to be published, so it covers it.
@@ -116,7 +116,9 @@ func parseLookup(path string) (m module.Version, err error) {
 	if m.Version, err = module.UnescapeVersion(name[i+1:]); err != nil {
 		return m, errors.New("the version is not valid, or upper case is not escaped")
 	}
-	if module.Check(m.Path, m.Version) != nil || module.CanonicalVersion(m.Version) != m.Version {
+	// Unescaping has checked the path, which is most of what module.Check does.
+	_, major, _ := module.SplitPathVersion(m.Path)
+	if m.Version == "" || module.CanonicalVersion(m.Version) != m.Version || module.CheckPathMajor(m.Version, major) != nil {
 		return m, errors.New("the version is not a canonical one of that module path")
 	}
 	return m, nil
@@ -124,6 +126,9 @@ func parseLookup(path string) (m module.Version, err error) {
 
 // answerBytes bounds what is kept of finished answers.
 const answerBytes = 16 << 20
+
+// answerSize is what most answers fit into.
+const answerSize = 320
 
 // answerCost is what an answer costs beside its bytes: an element of the list
 // and of the map.

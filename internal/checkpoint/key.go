@@ -54,7 +54,7 @@ type Key struct {
 // key.
 func NewKey(name string, alg Algorithm, public []byte) (*Key, error) {
 	if !validName(name) {
-		return nil, malformed("key name %q", name)
+		return nil, malformed("key name %.100q", name)
 	}
 	k := &Key{name: name, alg: alg, public: public}
 	switch alg {

@@ -89,7 +89,7 @@ func ParseSignature(line string) (Signature, error) {
 	}
 	raw, err := decode(b64)
 	if err != nil || len(raw) < 5 {
-		return Signature{}, malformed("signature line of %q: not the base64 of a key ID and a signature", name)
+		return Signature{}, malformed("signature line of %.100q: not the base64 of a key ID and a signature", name)
 	}
 	return Signature{name, binary.BigEndian.Uint32(raw), raw[4:]}, nil
 }
@@ -103,9 +103,11 @@ func decode(s string) ([]byte, error) {
 	return strict.DecodeString(s)
 }
 
-// validName reports whether name can be the name of a key.
+// validName reports whether name can be the name of a key. One with a control
+// character could be in no note.
 func validName(name string) bool {
-	return name != "" && utf8.ValidString(name) && !strings.Contains(name, "+") && strings.IndexFunc(name, unicode.IsSpace) < 0
+	return name != "" && utf8.ValidString(name) && !strings.Contains(name, "+") &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || unicode.IsSpace(r) })
 }
 
 // A Note is a text with signatures, none of them verified yet.

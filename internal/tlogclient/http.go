@@ -1,0 +1,226 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package tlogclient
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// An HTTPConfig configures an [HTTP]. The zero value is right for production.
+type HTTPConfig struct {
+	// Timeout bounds an exchange to the last byte of its body. Default 30 s.
+	Timeout time.Duration
+
+	// UserAgent is what logs see. Default "sumlog/1".
+	UserAgent string
+}
+
+// An HTTP reads from logs. It is safe for concurrent use and meant to be shared
+// by all who read.
+type HTTP struct {
+	client    *http.Client
+	transport *http.Transport
+	timeout   time.Duration
+	agent     string
+}
+
+// NewHTTP returns a reader of logs.
+func NewHTTP(c HTTPConfig) *HTTP {
+	t := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		ForceAttemptHTTP2:      true,
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConnsPerHost:    8,
+		MaxConnsPerHost:        16,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	h := &HTTP{&http.Client{Transport: t, CheckRedirect: checkRedirect}, t, c.Timeout, c.UserAgent}
+	if h.timeout == 0 {
+		h.timeout = 30 * time.Second
+	}
+	if h.agent == "" {
+		h.agent = "sumlog/1"
+	}
+	return h
+}
+
+// Close closes idle connections. What is under way goes on.
+func (h *HTTP) Close() { h.transport.CloseIdleConnections() }
+
+const maxRedirects = 3
+
+// checkRedirect keeps a log from sending its readers elsewhere: to a host within
+// their own network, or to plain HTTP.
+func checkRedirect(r *http.Request, via []*http.Request) error {
+	first := via[0].URL
+	if len(via) > maxRedirects {
+		return fmt.Errorf("more than %d redirects", maxRedirects)
+	}
+	if r.URL.Scheme != first.Scheme || !strings.EqualFold(r.URL.Host, first.Host) {
+		return fmt.Errorf("redirect to another host, %s://%s", r.URL.Scheme, r.URL.Host)
+	}
+	return nil
+}
+
+// A StatusError is an answer that is not 200.
+type StatusError struct {
+	URL        string // without password
+	Status     int
+	RetryAfter time.Duration // how long to stay away, at most a day; 0 if not said
+}
+
+func (e *StatusError) Error() string {
+	s := fmt.Sprintf("%s: %d %s", e.URL, e.Status, http.StatusText(e.Status))
+	if e.RetryAfter > 0 {
+		s += fmt.Sprintf(", retry after %v", e.RetryAfter)
+	}
+	return s
+}
+
+// Is makes 404 and 410 the same as fs.ErrNotExist.
+func (e *StatusError) Is(target error) bool {
+	return target == fs.ErrNotExist && (e.Status == http.StatusNotFound || e.Status == http.StatusGone)
+}
+
+// Pause returns how long to wait after the n'th failure in a row, n ≥ 1, of
+// which err is the last: least, doubled each time up to most, with jitter, so
+// that those who failed together do not come back together; or as long as err
+// asks for, up to an hour, if that is longer.
+func Pause(n int, least, most time.Duration, err error) time.Duration {
+	wait := least
+	for ; n > 1 && wait < most; n-- {
+		wait *= 2
+	}
+	wait = min(wait, most)
+	wait = wait/2 + rand.N(wait/2+1)
+	if e, ok := errors.AsType[*StatusError](err); ok {
+		wait = max(wait, min(e.RetryAfter, time.Hour))
+	}
+	return wait
+}
+
+// Get returns what is at u, at most limit bytes of it. It asks once: how to go
+// on after a failure is the caller's to decide, by the *[StatusError].
+func (h *HTTP) Get(ctx context.Context, u *url.URL, limit int64) ([]byte, error) {
+	cause := fmt.Errorf("%s: no whole answer within %v: %w", u.Redacted(), h.timeout, context.DeadlineExceeded)
+	ctx, cancel := context.WithTimeoutCause(ctx, h.timeout, cause)
+	defer cancel()
+	data, err := h.exchange(ctx, u, limit)
+	if err == nil {
+		return data, nil
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if _, ok := errors.AsType[*StatusError](err); ok {
+		return nil, err
+	}
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		err = ue.Err // its URL may be that of a redirect
+	}
+	return nil, fmt.Errorf("%s: %w", u.Redacted(), err)
+}
+
+func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, "GET", u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", h.agent)
+	// Said here, the transport leaves bodies as they are, so that the limit
+	// is on both forms.
+	req.Header.Set("Accept-Encoding", "gzip, identity")
+	resp, err := h.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, &StatusError{u.Redacted(), resp.StatusCode, parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())}
+	}
+	switch enc := resp.Header.Get("Content-Encoding"); strings.ToLower(enc) {
+	case "", "identity":
+		return readAll(resp.Body, limit)
+	case "gzip":
+		// A stream can go on for ever without giving a byte: the limit on
+		// what goes in is for that one.
+		zr, err := gzip.NewReader(io.LimitReader(resp.Body, limit+limit/16+4096))
+		if err != nil {
+			return nil, fmt.Errorf("gzip: %w", err)
+		}
+		return readAll(zr, limit)
+	default:
+		return nil, fmt.Errorf("content encoding %.40q", enc)
+	}
+}
+
+// parseRetryAfter parses the field of RFC 9110, section 10.2.3: seconds or a
+// date. What it cannot read is 0; more than a day is a day.
+func parseRetryAfter(s string, now time.Time) time.Duration {
+	const most = 24 * time.Hour
+	if s != "" && strings.Trim(s, "0123456789") == "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || n > int64(most/time.Second) {
+			return most
+		}
+		return time.Duration(n) * time.Second
+	}
+	t, err := http.ParseTime(s)
+	if err != nil {
+		return 0
+	}
+	return min(max(t.Sub(now), 0), most)
+}
+
+// Source returns the log at prefix, an http:// or https:// URL.
+func (h *HTTP) Source(prefix string) (Source, error) {
+	u, err := ParseURL(prefix)
+	if err != nil {
+		return nil, err
+	}
+	return &httpSource{h, u.JoinPath("/")}, nil
+}
+
+// ParseURL parses an http:// or https:// URL without query.
+func ParseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, errors.New("not a URL") // err may show a password
+	case u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
+		return nil, fmt.Errorf("%s: not an http:// or https:// URL", u.Redacted())
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("%s: a query or fragment has no meaning here", u.Redacted())
+	}
+	return u, nil
+}
+
+type httpSource struct {
+	http   *HTTP
+	prefix *url.URL // ends in a slash
+}
+
+func (s *httpSource) String() string { return strings.TrimSuffix(s.prefix.Redacted(), "/") }
+
+func (s *httpSource) Read(ctx context.Context, path string, limit int64) ([]byte, error) {
+	if !fs.ValidPath(path) || path == "." {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fs.ErrInvalid}
+	}
+	return s.http.Get(ctx, s.prefix.JoinPath(path), limit)
+}

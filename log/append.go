@@ -89,6 +89,12 @@ func (l *Log) join(r Record) (w *waiter, first bool, err error) {
 	if len(l.waiting) >= MaxUnpublished {
 		return nil, false, fmt.Errorf("%w: %d entries wait for publication", ErrBusy, len(l.waiting))
 	}
+	if l.lost.Load() {
+		return nil, false, fmt.Errorf("%w: no quorum of witnesses", ErrBusy)
+	}
+	if p := l.published.Load(); p.Size < l.tail {
+		return nil, false, fmt.Errorf("%w: %d entries of before the start wait for publication", ErrBusy, l.tail-p.Size)
+	}
 	if age := time.Since(l.stalled); l.queued > 0 && age > MaxUnpublishedAge {
 		return nil, false, fmt.Errorf("%w: nothing was published for %v", ErrBusy, age.Round(time.Second))
 	}

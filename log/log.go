@@ -26,6 +26,17 @@
 // index of names is brought up to it, one pointer is swapped, and the appends
 // that waited for it return.
 //
+// # Witnesses
+//
+// With a witness policy, a checkpoint is signed only after a quorum has said
+// what it has seen of this log, and archived only with the cosignatures that the
+// policy asks for; package quorum asks for them. Until then what was published
+// before is served, and appends are refused with [ErrBusy]. Cosignatures that
+// come later, and those that renew the ones of a log that does not grow, are
+// kept beside the archive. A witness that shows a checkpoint with this log's own
+// signature that is not in the directory stops signing for good: that is how an
+// older copy of the whole directory is noticed.
+//
 // # Files
 //
 // In the data directory, with what its loss means:
@@ -35,13 +46,15 @@
 //	lock                       held while a process has the directory open
 //	log/                       Tessera's tree: tile/, .state/; the log ends
 //	checkpoints/archive.jsonl  the archive; the log refuses to start
+//	checkpoints/cosigned       late cosignatures; nothing, they are asked for again
 //
 // # What is trusted
 //
 // The disk keeps what it acknowledged; beyond that it is not trusted: before
 // each signature, and at every start, tiles, bundles, Tessera's state, archive
 // and guard must agree, or nothing is signed ([ErrUnsafe]). An older copy of the
-// whole directory is not noticed unless the guard is kept elsewhere.
+// whole directory is not noticed unless the guard is kept elsewhere or there are
+// witnesses.
 //
 // # After a crash
 //
@@ -53,6 +66,7 @@
 package log
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -69,6 +83,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/log/quorum"
 )
 
 // Names below the data directory.
@@ -90,6 +105,16 @@ type Config struct {
 	Dir    string       // the data directory
 	Guard  string       // the guard file; "" is guard in Dir
 	Logger *slog.Logger // nil discards
+
+	// Witnesses, if set, must cosign a checkpoint before it is published, as
+	// their policy says. They are closed with the log.
+	Witnesses *quorum.Quorum
+
+	// Interval is the shortest time from one publication to the next.
+	Interval time.Duration
+
+	// Evidence, if set, keeps text that shows what somebody did wrong.
+	Evidence func(kind string, text []byte)
 }
 
 // A Log is an open log. It can be read at once, and appended to after Start.
@@ -107,8 +132,17 @@ type Log struct {
 	shown     atomic.Int64 // bytes of the archive that are shown
 	tiles     *tileCache
 
+	witnesses *quorum.Quorum // nil: none
+	interval  time.Duration
+	evidence  func(string, []byte)
+	late      atomic.Pointer[[]byte] // a checkpoint with late cosignatures
+	lost      atomic.Bool            // the last round found no quorum
+
 	// Owned by the publisher after Start.
-	guard *guard
+	guard     *guard
+	round     time.Duration // the longest that one round of the witnesses may take
+	consulted bool          // the witnesses said what they have seen
+	cosigned  []byte        // a checkpoint with more cosignatures than archived, or nil
 
 	mu         sync.Mutex
 	waiting    map[module.Version]*waiter // appends on their way
@@ -116,6 +150,7 @@ type Log struct {
 	queued     int                        // those that are not in the index
 	stalled    time.Time                  // since when something is queued and nothing was published
 	integrated int64                      // entries whose integration is durable
+	tail       int64                      // entries that were integrated before the start
 	refusing   bool                       // the log is being closed
 	fatal      error                      // why nothing is signed any more
 
@@ -124,7 +159,8 @@ type Log struct {
 	kick   chan struct{} // to the publisher: integrated has grown
 	failed chan error    // gets fatal, once
 	done   chan struct{} // closed when no work is to be begun any more
-	stop   func()        // closes done, once
+	ctx    context.Context
+	stop   func() // closes done and ends ctx, once
 	work   sync.WaitGroup
 }
 
@@ -211,13 +247,25 @@ func newLog(c Config, root *os.Root) *Log {
 		tree:      tree{filepath.Join(c.Dir, treeDir)},
 		guardPath: c.Guard,
 		logger:    c.Logger,
+		witnesses: c.Witnesses,
+		interval:  c.Interval,
+		evidence:  c.Evidence,
+		round:     maxRound,
 		tiles:     newTileCache(),
 		waiting:   make(map[module.Version]*waiter),
 		kick:      make(chan struct{}, 1),
 		failed:    make(chan error, 1),
 		done:      make(chan struct{}),
 	}
-	l.stop = sync.OnceFunc(func() { close(l.done) })
+	ctx, cancel := context.WithCancel(context.Background())
+	l.ctx = ctx
+	l.stop = sync.OnceFunc(func() {
+		close(l.done)
+		cancel()
+	})
+	if l.evidence == nil {
+		l.evidence = func(string, []byte) {}
+	}
 	if l.guardPath == "" {
 		l.guardPath = filepath.Join(c.Dir, guardFile)
 	}
@@ -309,7 +357,7 @@ func (l *Log) Start(names Names) error {
 	if err := l.syncState(); err != nil {
 		return err
 	}
-	if err := l.publish(); err != nil {
+	if err := l.publishTail(); err != nil {
 		return err
 	}
 	seq, err := newSequencer(l)
@@ -320,6 +368,29 @@ func (l *Log) Start(names Names) error {
 	l.work.Go(l.publisher)
 	l.work.Go(seq.feed)
 	l.work.Go(seq.collect)
+	l.wake()
+	return nil
+}
+
+// publishTail publishes what was integrated before the start. While witnesses
+// cannot be had, what is published is served, and nothing is appended: the
+// entries of the tail are in no index yet, and the record of one of them would
+// be logged a second time.
+func (l *Log) publishTail() error {
+	l.tail = l.integrated
+	if l.witnesses == nil {
+		return l.publish()
+	}
+	if err := l.show(l.newest()); err != nil || l.tail == l.Published().Size {
+		return err
+	}
+	l.round = maxStart
+	err := l.publish()
+	l.round = maxRound
+	if err == nil || isUnsafe(err) {
+		return err
+	}
+	l.logger.Error("entries of before the start are not published yet", "err", err)
 	return nil
 }
 
@@ -352,6 +423,9 @@ func (l *Log) Close() error {
 		l.work.Wait()
 		l.seq.cancel()
 		l.abandon()
+	}
+	if l.witnesses != nil {
+		l.witnesses.Close()
 	}
 	var errs []error
 	if l.archive != nil {

@@ -47,7 +47,10 @@ func (l *Log) preflight(flag int) error {
 	if err := l.agree(); err != nil {
 		return unsafeState(err)
 	}
-	l.published.Store(l.archive.last.Load())
+	if err := l.loadCosigned(); err != nil {
+		return err
+	}
+	l.published.Store(l.newest())
 	l.shown.Store(l.archive.size.Load())
 	return nil
 }

@@ -17,11 +17,14 @@ import (
 )
 
 // publisher publishes whenever the tree has grown, until signing stops or the
-// log is closed. It is the only goroutine that signs.
+// log is closed. It is the only goroutine that signs. With witnesses it
+// publishes at most once in an interval, and has what does not grow cosigned
+// again.
 func (l *Log) publisher() {
 	const shortest, longest = 50 * time.Millisecond, 5 * time.Second
 	wait := shortest
 	var again <-chan time.Time
+	var next time.Time // not to publish before
 	for {
 		select {
 		case <-l.done:
@@ -29,18 +32,33 @@ func (l *Log) publisher() {
 		case <-l.kick:
 		case <-again:
 		}
+		if d := time.Until(next); d > 0 {
+			again = time.After(d)
+			continue
+		}
+		next = time.Now().Add(l.interval)
 		err := l.publish()
 		switch {
 		case err == nil:
-			again, wait = nil, shortest
+			again, wait = l.refreshTimer(), shortest
 		case isUnsafe(err):
 			l.fail(err)
+			return
+		case l.ctx.Err() != nil:
 			return
 		default:
 			l.logger.Error("publication failed, trying again", "err", err, "wait", wait)
 			again, wait = time.After(wait), min(2*wait, longest)
 		}
 	}
+}
+
+// refreshTimer fires when the cosignatures are to be renewed.
+func (l *Log) refreshTimer() <-chan time.Time {
+	if l.witnesses == nil {
+		return nil
+	}
+	return time.After(max(l.refreshIn(), l.interval))
 }
 
 // publish publishes the tree that Tessera has made durable, if it is larger
@@ -61,12 +79,24 @@ func (l *Log) publish() error {
 		// collector will wake us when the future has resolved.
 		return nil
 	}
-	if t.N > l.archive.last.Load().Size {
-		if err := l.sign(t); err != nil {
+	if err := l.consult(); err != nil {
+		return err
+	}
+	switch {
+	case t.N > l.archive.last.Load().Size:
+		err = l.sign(t)
+	case l.stale():
+		err = l.refresh()
+	}
+	if err != nil {
+		return err
+	}
+	if late := l.late.Swap(nil); late != nil {
+		if err := l.keep(*late); err != nil {
 			return err
 		}
 	}
-	return l.show(l.archive.last.Load())
+	return l.show(l.newest())
 }
 
 // sign extends the guard to t, signs t, and archives it.
@@ -85,8 +115,15 @@ func (l *Log) sign(t tlog.Tree) error {
 	if err != nil {
 		return err
 	}
-	// Witnesses are asked here: what they cosign is in no archive yet, and what
-	// is in the archive has all the cosignatures that its policy wants.
+	if l.witnesses != nil {
+		// What they cosign is in no archive yet, and what is in the archive has
+		// all the cosignatures that the policy wants. Crash point: witnesses
+		// know a checkpoint that was not published. The next start publishes
+		// one that is consistent with it, because the guard knows it too.
+		if p.Checkpoint, err = l.cosign(p.Checkpoint, t); err != nil {
+			return err
+		}
+	}
 	return l.archive.append(p)
 }
 

@@ -7,18 +7,15 @@
 package main
 
 import (
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"example.org/sumlog/index"
+	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/durable"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror"
@@ -26,10 +23,6 @@ import (
 	"example.org/sumlog/mirror/store"
 	"example.org/sumlog/mirror/upstream"
 )
-
-// maxEvidence bounds the evidence files: an upstream that lies anew with each
-// answer must not fill the disk. Beyond it, findings are in the log only.
-const maxEvidence = 1000
 
 // An authority is all parts of a server, wired together.
 type authority struct {
@@ -80,12 +73,13 @@ func openAuthority(c authorityConfig, l *log.Log) (a *authority, err error) {
 	if a.store, err = store.Open(store.Config{Dir: filepath.Join(c.dir, mirrorDir), Logger: c.logger}); err != nil {
 		return nil, err
 	}
-	if err := a.openUpstreams(c.upstreams); err != nil {
+	evidence := keepEvidence(c.dir, c.logger)
+	if err := a.openUpstreams(c.upstreams, evidence); err != nil {
 		return nil, err
 	}
 	ac := admit.Config{
 		Log: l, Names: a.index, Store: a.store, Router: admit.Route(a.router),
-		Evidence: a.evidence, Logger: c.logger, Wait: c.wait, Expect: c.expect,
+		Evidence: evidence, Logger: c.logger, Wait: c.wait, Expect: c.expect,
 	}
 	if a.db != nil { // a nil pointer in the interface would not be nil
 		ac.Database = a.db
@@ -102,12 +96,12 @@ func openIndex(dir string, rebuild bool, l *log.Log, logger *slog.Logger, progre
 }
 
 // openUpstreams makes the outside world reachable.
-func (a *authority) openUpstreams(u upstreams) (err error) {
+func (a *authority) openUpstreams(u upstreams, evidence func(string, []byte)) (err error) {
 	a.client = upstream.NewClient(upstream.Config{Logger: a.logger})
 	public := a.client.Chain(u.public)
 	a.hidden = upstream.NewClient(upstream.Config{Shun: u.publicHosts(), Logger: a.logger})
 	if a.router, err = upstream.NewRouter(public, a.hidden.Chain(u.private), u.globs); err != nil {
-		return usageError(err.Error())
+		return cli.UsageError(err.Error())
 	}
 	if u.spec.Off || public.Off() {
 		// Without an upstream nothing public can be admitted, and "only what is
@@ -121,7 +115,7 @@ func (a *authority) openUpstreams(u upstreams) (err error) {
 		return err
 	}
 	a.db, err = upstream.OpenDatabase(upstream.DatabaseConfig{
-		Spec: u.spec, Client: a.client, Public: public, Root: a.dbRoot, Evidence: a.evidence, Logger: a.logger,
+		Spec: u.spec, Client: a.client, Public: public, Root: a.dbRoot, Evidence: evidence, Logger: a.logger,
 	})
 	return err
 }
@@ -177,36 +171,4 @@ func (a *authority) close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// evidence keeps what proves that somebody else did wrong, under a name that
-// the same text gets again.
-func (a *authority) evidence(kind string, text []byte) {
-	sum := sha256.Sum256(text)
-	name := path.Join(evidenceDir, fmt.Sprintf("%s-%x.txt", strings.ReplaceAll(kind, "/", "_"), sum[:8]))
-	err := a.keep(name, text)
-	if err != nil {
-		a.logger.Error("evidence could not be kept", "kind", kind, "text", string(text), "err", err)
-		return
-	}
-	a.logger.Error("evidence kept", "kind", kind, "file", name)
-}
-
-func (a *authority) keep(name string, text []byte) error {
-	if err := durable.MkdirAll(a.root, evidenceDir); err != nil {
-		return err
-	}
-	d, err := a.root.Open(evidenceDir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
-	if len(names) >= maxEvidence {
-		return fmt.Errorf("%s holds %d files already", evidenceDir, len(names))
-	}
-	return durable.WriteFile(a.root, name, text, 0o644)
 }

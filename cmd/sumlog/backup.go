@@ -14,15 +14,16 @@ import (
 	"path"
 	"strings"
 
+	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/durable"
 	"example.org/sumlog/log"
 )
 
 var cmdBackup = &command{
-	name:  "backup",
-	args:  "DEST",
-	short: "copy a data directory, beside a running server",
-	long: `
+	Name:  "backup",
+	Args:  "DEST",
+	Short: "copy a data directory, beside a running server",
+	Long: `
 Backup copies the log as of its newest publication, with key, archive, settings
 and the bytes of all modules, into the new directory DEST. A server may be
 running and admitting meanwhile. DEST holds the signing key: keep it as safe as
@@ -30,23 +31,23 @@ DIR. The index is not copied; it is derived.
 
 	sumlog backup -dir DIR /backup/sumlog-2026-11-22
 `,
-	flags: []string{"dir", "guard", "config"},
-	nargs: exactly(1),
-	run: func(ctx context.Context, c *call) error {
-		size, err := c.replicate(ctx, "backing up", c.opts.dir, c.args[0], log.BackupConfig{FromGuard: c.opts.guard}, log.Backup)
+	Flags: []string{"dir", "guard", "config"},
+	NArgs: cli.Exactly(1),
+	Run: func(ctx context.Context, c *call) error {
+		size, err := c.replicate(ctx, "backing up", c.opts.dir, c.Args[0], log.BackupConfig{FromGuard: c.opts.guard}, log.Backup)
 		if err != nil {
 			return hintOpen(err, c.opts.dir)
 		}
-		_, err = fmt.Fprintf(c.stdout, "backed up: %s size %d\n", c.args[0], size)
+		_, err = fmt.Fprintf(c.Stdout, "backed up: %s size %d\n", c.Args[0], size)
 		return err
 	},
 }
 
 var cmdRestore = &command{
-	name:  "restore",
-	args:  "SOURCE",
-	short: "make a data directory from a backup",
-	long: `
+	Name:  "restore",
+	Args:  "SOURCE",
+	Short: "make a data directory from a backup",
+	Long: `
 Restore makes the data directory DIR, which must not exist or be empty, from the
 backup SOURCE. It refuses, with exit code 3, what it can see would roll the log
 back: a DIR that holds a log, or a guard outside DIR that has seen more than the
@@ -58,13 +59,13 @@ begin a new log under another name.
 
 	sumlog restore /backup/sumlog-2026-11-22 -dir DIR
 `,
-	flags: []string{"dir", "guard"},
-	nargs: exactly(1),
-	run:   runRestore,
+	Flags: []string{"dir", "guard"},
+	NArgs: cli.Exactly(1),
+	Run:   runRestore,
 }
 
 func runRestore(ctx context.Context, c *call) error {
-	from := c.args[0]
+	from := c.Args[0]
 	// The backup knows where the guard is kept, if not in DIR.
 	if err := c.guardOf(from); err != nil {
 		return err
@@ -72,21 +73,21 @@ func runRestore(ctx context.Context, c *call) error {
 	size, err := c.replicate(ctx, "restoring", from, c.opts.dir, log.BackupConfig{Guard: c.opts.guard}, log.Restore)
 	switch {
 	case errors.Is(err, log.ErrUnsafe):
-		return hint(err, "two histories under one name are a fork, which every auditor will show; nothing was changed")
+		return cli.Hint(err, "two histories under one name are a fork, which every auditor will show; nothing was changed")
 	case errors.Is(err, log.ErrExists):
-		return hint(err, "restore into a directory that does not exist yet")
+		return cli.Hint(err, "restore into a directory that does not exist yet")
 	case err != nil:
 		return err
 	}
-	fmt.Fprintf(c.stderr, "sumlog: warning: if this log ever published more than size %d, do not start it: it would sign a second history\n", size)
-	_, err = fmt.Fprintf(c.stdout, "restored: %s size %d\n", c.opts.dir, size)
+	fmt.Fprintf(c.Stderr, "sumlog: warning: if this log ever published more than size %d, do not start it: it would sign a second history\n", size)
+	_, err = fmt.Fprintf(c.Stdout, "restored: %s size %d\n", c.opts.dir, size)
 	return err
 }
 
 // guardOf takes the guard's place from the settings in a backup, unless it is
 // given.
 func (c *call) guardOf(dir string) error {
-	if c.from["guard"] != "" {
+	if c.From["guard"] != "" {
 		return c.absoluteGuard()
 	}
 	root, err := os.OpenRoot(dir)
@@ -101,13 +102,13 @@ func (c *call) guardOf(dir string) error {
 	if err != nil {
 		return err
 	}
-	keys, err := parseSettings(data)
+	keys, err := program.ParseFile(data)
 	if err != nil {
 		return fmt.Errorf("%s: %w", settingsFile, err)
 	}
 	for _, k := range keys {
-		if k.name == "guard" {
-			c.opts.guard = k.value
+		if k.Name == "guard" {
+			c.opts.guard = k.Value
 		}
 	}
 	return nil
@@ -118,14 +119,14 @@ func (c *call) guardOf(dir string) error {
 func (c *call) replicate(ctx context.Context, what, from, to string, bc log.BackupConfig,
 	do func(context.Context, log.BackupConfig) (int64, error)) (int64, error) {
 	logger := c.logger()
-	m := c.meter(what+" log", logger)
-	defer m.end()
-	bc.From, bc.To, bc.Progress = from, to, m.set
+	m := c.Meter(what+" log", logger)
+	defer m.End()
+	bc.From, bc.To, bc.Progress = from, to, m.Set
 	bc.Also = func(ctx context.Context, root *os.Root) error {
-		m.end()
-		files := c.meter(what+" modules", logger)
-		defer files.end()
-		return copyParts(ctx, from, root, files.set)
+		m.End()
+		files := c.Meter(what+" modules", logger)
+		defer files.End()
+		return copyParts(ctx, from, root, files.Set)
 	}
 	return do(ctx, bc)
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 
+	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/durable"
 	"example.org/sumlog/log"
 )
@@ -22,7 +23,7 @@ const (
 	evidenceDir = "evidence"
 )
 
-// openLog opens the log alone.
+// openLog opens the log alone, for commands that sign nothing.
 func openLog(dir, guard string, logger *slog.Logger) (*log.Log, error) {
 	l, err := log.Open(log.Config{Dir: dir, Guard: guard, Logger: logger})
 	return l, hintOpen(err, dir)
@@ -34,11 +35,11 @@ func hintOpen(err error, dir string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, durable.ErrLocked):
-		return hint(err, "a sumlog process is working on %s; one at a time", dir)
+		return cli.Hint(err, "a sumlog process is working on %s; one at a time", dir)
 	case errors.Is(err, log.ErrUnsafe):
-		return hint(err, "nothing was signed; do not delete anything: restore from a backup, or look at what changed")
+		return cli.Hint(err, "nothing was signed; do not delete anything: restore from a backup, or look at what changed")
 	case errors.Is(err, os.ErrNotExist):
-		return hint(fmt.Errorf("%s holds no log: %w", dir, err), "create one with sumlog init -dir %s -name NAME", dir)
+		return cli.Hint(fmt.Errorf("%s holds no log: %w", dir, err), "create one with sumlog init -dir %s -name NAME", dir)
 	}
 	return err
 }

@@ -15,15 +15,16 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/store"
 )
 
 var cmdImport = &command{
-	name:  "import",
-	args:  "FILE...",
-	short: "admit what go.sum files or a module cache name",
-	long: `
+	Name:  "import",
+	Args:  "FILE...",
+	Short: "admit what go.sum files or a module cache name",
+	Long: `
 Import admits every module version that the FILEs name. A FILE is a go.sum, or
 the directory of a module cache (what go env GOMODCACHE says). Versions whose
 zip is named are stored whole, those of which only the go.mod is named without
@@ -38,9 +39,9 @@ No server may be running on DIR. Import can be repeated.
 	sumlog import -dir DIR go.sum
 	sumlog import -dir DIR "$(go env GOMODCACHE)"
 `,
-	flags: append([]string{"dir", "guard", "config"}, upstreamFlags...),
-	nargs: func(n int) bool { return n > 0 },
-	run:   runImport,
+	Flags: append([]string{"dir", "guard", "witness-policy", "config"}, upstreamFlags...),
+	NArgs: func(n int) bool { return n > 0 },
+	Run:   runImport,
 }
 
 const (
@@ -50,7 +51,7 @@ const (
 
 // openForWork opens an authority for a command other than serve, and a meter
 // for what the command will do.
-func (c *call) openForWork(ctx context.Context, what string, expect func(log.Record) error) (*authority, *meter, error) {
+func (c *call) openForWork(ctx context.Context, what string, expect func(log.Record) error) (*authority, *cli.Meter, error) {
 	if err := c.inherit(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -59,30 +60,30 @@ func (c *call) openForWork(ctx context.Context, what string, expect func(log.Rec
 		return nil, nil, err
 	}
 	logger := c.logger()
-	l, err := openLog(c.opts.dir, c.opts.guard, logger)
+	l, err := c.openSigning(logger)
 	if err != nil {
 		return nil, nil, err
 	}
-	m := c.meter("reading log into index", logger)
+	m := c.Meter("reading log into index", logger)
 	a, err := openAuthority(authorityConfig{
-		dir: c.opts.dir, upstreams: ups, wait: importWait, expect: expect, logger: logger, progress: m.set,
+		dir: c.opts.dir, upstreams: ups, wait: importWait, expect: expect, logger: logger, progress: m.Set,
 	}, l)
-	m.end()
+	m.End()
 	if err != nil {
 		return nil, nil, err
 	}
-	return a, c.meter(what, logger), nil
+	return a, c.Meter(what, logger), nil
 }
 
 func runImport(ctx context.Context, c *call) error {
 	var claims []claim
-	for _, name := range c.args {
+	for _, name := range c.Args {
 		list, other, err := readClaims(name)
 		if err != nil {
 			return err
 		}
 		if other > 0 {
-			fmt.Fprintf(c.stderr, "sumlog: warning: %s: %d lines with hashes other than h1 left out\n", name, other)
+			fmt.Fprintf(c.Stderr, "sumlog: warning: %s: %d lines with hashes other than h1 left out\n", name, other)
 		}
 		claims = append(claims, list...)
 	}
@@ -95,19 +96,19 @@ func runImport(ctx context.Context, c *call) error {
 	i := importer{c: c, a: a, meter: m, wishes: list}
 	i.total = int64(len(i.wishes))
 	i.run(ctx)
-	m.end()
-	fmt.Fprintf(c.stdout, "imported: %d versions, %d new, %d already logged, %d mismatched, %d failed\n",
+	m.End()
+	fmt.Fprintf(c.Stdout, "imported: %d versions, %d new, %d already logged, %d mismatched, %d failed\n",
 		i.done, i.admitted, i.logged, i.mismatched, i.failed)
 	switch {
 	case i.stopped():
 		return signingStopped(i.fatal)
 	case ctx.Err() != nil:
-		return hint(errors.New("interrupted"), "the same command goes on where this one stopped")
+		return cli.Hint(errors.New("interrupted"), "the same command goes on where this one stopped")
 	case i.mismatched > 0:
-		return hint(fmt.Errorf("%d versions have other hashes in the log, or upstream, than in the files", i.mismatched),
+		return cli.Hint(fmt.Errorf("%d versions have other hashes in the log, or upstream, than in the files", i.mismatched),
 			"either the files or what upstream gave are not what their authors published")
 	case i.failed > 0:
-		return hint(fmt.Errorf("%d versions could not be admitted", i.failed), "the same command tries them again")
+		return cli.Hint(fmt.Errorf("%d versions could not be admitted", i.failed), "the same command tries them again")
 	}
 	return nil
 }
@@ -116,7 +117,7 @@ func runImport(ctx context.Context, c *call) error {
 type importer struct {
 	c      *call
 	a      *authority
-	meter  *meter
+	meter  *cli.Meter
 	wishes []wish
 	total  int64
 	fatal  error // why the log signs nothing any more
@@ -193,8 +194,8 @@ func (i *importer) count(was bool, err error) {
 		i.admitted++
 	}
 	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, log.ErrClosed) {
-		i.meter.end()
-		fmt.Fprintf(i.c.stderr, "sumlog: %v\n", err)
+		i.meter.End()
+		fmt.Fprintf(i.c.Stderr, "sumlog: %v\n", err)
 	}
-	i.meter.set(i.done, i.total)
+	i.meter.Set(i.done, i.total)
 }

@@ -14,14 +14,15 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/upstream"
 )
 
 var cmdInit = &command{
-	name:  "init",
-	short: "create a log",
-	long: `
+	Name:  "init",
+	Short: "create a log",
+	Long: `
 Init creates the data directory DIR with an empty log in it and prints the log's
 verifier key, alone, on stdout.
 
@@ -35,17 +36,17 @@ The settings of the server that have the go command's as defaults are read with
 
 	sumlog init -dir /var/lib/sumlog -name sum.example.org
 `,
-	flags: append([]string{"dir", "name", "key", "guard"}, upstreamFlags...),
-	nargs: exactly(0),
-	run: func(ctx context.Context, c *call) error {
+	Flags: append([]string{"dir", "name", "key", "guard"}, upstreamFlags...),
+	NArgs: cli.Exactly(0),
+	Run: func(ctx context.Context, c *call) error {
 		if c.opts.name == "" && c.opts.key == "" {
-			return usagef("init needs -name NAME").hint("NAME is host[/path], such as sum.example.org")
+			return cli.Usagef("init needs -name NAME").Hint("NAME is host[/path], such as sum.example.org")
 		}
 		vkey, err := c.create(ctx)
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(c.stdout, vkey)
+		_, err = fmt.Fprintln(c.Stdout, vkey)
 		return err
 	},
 }
@@ -61,8 +62,8 @@ func (c *call) create(ctx context.Context) (vkey string, err error) {
 	}
 	if err := c.inherit(ctx); err != nil {
 		// They can be given later too, so this is no reason to have no log.
-		fmt.Fprintf(c.stderr, "sumlog: warning: %v\n", err)
-		fmt.Fprintf(c.stderr, "sumlog: hint: sumlog serve will need -upstream, -sumdb and -private, or put them into %s\n",
+		fmt.Fprintf(c.Stderr, "sumlog: warning: %v\n", err)
+		fmt.Fprintf(c.Stderr, "sumlog: hint: sumlog serve will need -upstream, -sumdb and -private, or put them into %s\n",
 			filepath.Join(c.opts.dir, settingsFile))
 	}
 	if _, err := upstream.NewRouter(nil, nil, c.opts.private); err != nil {
@@ -77,7 +78,7 @@ func (c *call) create(ctx context.Context) (vkey string, err error) {
 		Files: map[string][]byte{settingsFile: settings},
 	})
 	if errors.Is(err, log.ErrExists) {
-		return "", hint(err, "a log is created once; sumlog serve -dir %s serves it", c.opts.dir)
+		return "", cli.Hint(err, "a log is created once; sumlog serve -dir %s serves it", c.opts.dir)
 	}
 	return vkey, err
 }
@@ -100,13 +101,13 @@ func (c *call) readKey() (string, error) {
 		return "", err
 	}
 	if len(data) > maxKey {
-		return "", usagef("%s is no signing key: more than %d bytes", c.opts.key, maxKey)
+		return "", cli.Usagef("%s is no signing key: more than %d bytes", c.opts.key, maxKey)
 	}
 	name, err := log.CheckKey(string(data))
 	if err != nil {
-		return "", usagef("%s: %v", c.opts.key, err)
+		return "", cli.Usagef("%s: %v", c.opts.key, err)
 	}
-	fmt.Fprintf(c.stderr, "sumlog: warning: if the key of %s has ever signed a log, it must not start this one: two logs under one key are a fork\n", name)
+	fmt.Fprintf(c.Stderr, "sumlog: warning: if the key of %s has ever signed a log, it must not start this one: two logs under one key are a fork\n", name)
 	return strings.TrimSpace(string(data)), nil
 }
 
@@ -122,15 +123,15 @@ func (c *call) absoluteGuard() (err error) {
 // stored returns the settings that go into the new log's file: those that have
 // a value other than the default of this binary, so that every later command
 // on the directory has the same idea of what is private.
-func (c *call) stored() []keyValue {
+func (c *call) stored() []cli.KeyValue {
 	values := map[string]string{
 		"upstream": c.opts.upstream, "sumdb": c.opts.sumdb, "private": c.opts.private,
 		"private-upstream": c.opts.privateUpstream, "guard": c.opts.guard,
 	}
-	var keys []keyValue
+	var keys []cli.KeyValue
 	for _, name := range slices.Concat(upstreamFlags, []string{"guard"}) {
-		if c.from[name] != "" {
-			keys = append(keys, keyValue{name, values[name]})
+		if c.From[name] != "" {
+			keys = append(keys, cli.KeyValue{Name: name, Value: values[name]})
 		}
 	}
 	return keys

@@ -17,119 +17,76 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"flag"
-	"fmt"
-	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
+	"github.com/BurntSushi/toml"
+
+	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/durable"
 	"example.org/sumlog/log"
+	"example.org/sumlog/log/quorum"
 )
 
-// Exit codes.
-const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
-	exitUnsafe = 3
-)
-
-// commands are the subcommands, in the order of the help text.
-var commands []*command
+// program is the table of all commands and settings.
+var program *cli.Program[*call]
 
 func init() {
-	commands = []*command{
-		cmdInit, cmdServe, cmdEnv, cmdCheck, cmdRebuild, cmdImport,
-		cmdBackup, cmdRestore, cmdVersion, cmdHelp,
+	program = &cli.Program[*call]{
+		Name:  "sumlog",
+		Intro: intro,
+		Outro: outro,
+		Commands: []*command{
+			cmdInit, cmdServe, cmdEnv, cmdCheck, cmdRebuild, cmdImport, cmdBackup, cmdRestore,
+		},
+		Settings: settings,
+		New:      func(c *cli.Call) *call { return &call{Call: c} },
+		Code:     exitCode,
+		Files:    settingsFiles,
+		Decode: func(data []byte) (m map[string]any, err error) {
+			err = toml.Unmarshal(data, &m)
+			return m, err
+		},
 	}
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// After the first signal the default action is back: a second one quits.
-	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { program.Main() }
 
-// run executes one command line and returns the exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	err := dispatch(ctx, args, stdout, stderr)
-	if err == nil {
-		return exitDone
+// A command is one subcommand, and a call one execution of it.
+type (
+	command = cli.Command[*call]
+	call    struct {
+		*cli.Call
+		opts      options
+		witnesses *quorum.Quorum // that openSigning found in the policy; nil: none
 	}
-	fmt.Fprintf(stderr, "sumlog: %v\n", err)
-	if h, ok := errors.AsType[*hintError](err); ok {
-		fmt.Fprintf(stderr, "sumlog: hint: %s\n", h.hint)
-	}
-	return exitCode(err)
-}
-
-// dispatch finds the command, parses its flags and runs it.
-func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
-		return usagef("no command").hint("sumlog help lists the commands")
-	}
-	switch args[0] {
-	case "-h", "-help", "--help":
-		args[0] = "help"
-	}
-	cmd := findCommand(args[0])
-	if cmd == nil {
-		return usagef("unknown command %q", args[0]).hint("sumlog help lists the commands")
-	}
-	c := &call{cmd: cmd, stdout: stdout, stderr: stderr}
-	err := c.parse(args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return cmd.help(stdout)
-	}
-	if err != nil {
-		return err
-	}
-	return cmd.run(ctx, c)
-}
+)
 
 // exitCode says what an error means to the caller of the process.
 func exitCode(err error) int {
 	switch {
 	case errors.Is(err, log.ErrUnsafe), errors.Is(err, durable.ErrLocked):
-		return exitUnsafe
-	case errors.Is(err, errUsage), errors.Is(err, log.ErrName):
-		return exitUsage
+		return cli.Unsafe
+	case errors.Is(err, log.ErrName):
+		return cli.Usage
 	}
-	return exitFailed
+	return 0
 }
 
-// errUsage is wrapped by the error of a command line, environment or file that
-// asks for something that cannot be.
-var errUsage = errors.New("usage")
+const (
+	intro = `
+Sumlog is a Go checksum authority with a module mirror and an index.
 
-// A usageError is an errUsage that does not say so.
-type usageError string
+A first run needs no file: this creates a log and serves it, and prints what to
+paste into a shell so that a go command uses it.
 
-func (e usageError) Error() string        { return string(e) }
-func (e usageError) Is(target error) bool { return target == errUsage }
+	sumlog serve -init -dir DIR`
 
-// A hintError adds a line on what was probably meant, or what helps.
-type hintError struct {
-	err  error
-	hint string
-}
+	outro = `
+"sumlog help COMMAND" says more about a command. A flag can also be given as an
+environment variable, and those of the server as keys of DIR/sumlog.toml or of
+the file given with -config; a flag counts more than a variable, and a variable
+more than a file.
 
-func (e *hintError) Error() string { return e.err.Error() }
-func (e *hintError) Unwrap() error { return e.err }
-
-// usagef returns a usage error without a hint yet.
-func usagef(format string, args ...any) usageError {
-	return usageError(fmt.Sprintf(format, args...))
-}
-
-func (e usageError) hint(format string, args ...any) error { return hint(e, format, args...) }
-
-// hint adds a hint to err.
-func hint(err error, format string, args ...any) error {
-	return &hintError{err, fmt.Sprintf(format, args...)}
-}
+Exit codes: 0 done, 1 failed, 2 usage, 3 the state is not safe or is locked by
+another process.`
+)

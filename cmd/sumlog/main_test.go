@@ -292,7 +292,9 @@ func scriptDied(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || state(ts).server == nil || len(args) != 1 {
 		ts.Fatalf("usage: died CODE, of a running server")
 	}
+	p := state(ts).server
 	endServer(ts, time.Minute, args[0])
+	io.WriteString(ts.Stdout(), p.text()) // whole, now that it has ended
 }
 
 // endServer waits for the server's end, which must come in time.

@@ -9,6 +9,8 @@ package main
 import (
 	"context"
 	"errors"
+
+	"example.org/sumlog/internal/cli"
 )
 
 // Without cgo there is no SQLite, which the index is in. The go command builds
@@ -20,18 +22,18 @@ var (
 )
 
 func withoutC(name string) *command {
-	err := hint(errors.New("this binary cannot "+name+": it was built without a C compiler and so has no SQLite"),
+	err := cli.Hint(errors.New("this binary cannot "+name+": it was built without a C compiler and so has no SQLite"),
 		"install one (on Debian: gcc and libc6-dev) and build again with CGO_ENABLED=1")
 	var flags []string
 	for _, s := range settings {
-		flags = append(flags, s.name)
+		flags = append(flags, s.Name)
 	}
 	return &command{
-		name:  name,
-		short: "not in this binary: it was built without a C compiler",
-		long:  "This binary was built without a C compiler and cannot do this.",
-		flags: flags,
-		nargs: func(int) bool { return true },
-		run:   func(context.Context, *call) error { return err },
+		Name:  name,
+		Short: "not in this binary: it was built without a C compiler",
+		Long:  "This binary was built without a C compiler and cannot do this.",
+		Flags: flags,
+		NArgs: func(int) bool { return true },
+		Run:   func(context.Context, *call) error { return err },
 	}
 }

@@ -10,14 +10,15 @@ import (
 	"context"
 	"fmt"
 
+	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/mirror/admit"
 )
 
 var cmdRebuild = &command{
-	name:  "rebuild",
-	args:  "index|mirror",
-	short: "derive the index or the mirror again",
-	long: `
+	Name:  "rebuild",
+	Args:  "index|mirror",
+	Short: "derive the index or the mirror again",
+	Long: `
 Rebuild index makes the index again from the log and its archive; all answers
 are then the same as before, byte for byte.
 
@@ -28,16 +29,16 @@ were lost before. It fails if bytes are missing in the end.
 
 No server may be running on DIR.
 `,
-	flags: append([]string{"dir", "guard", "config"}, upstreamFlags...),
-	nargs: exactly(1),
-	run: func(ctx context.Context, c *call) error {
-		switch c.args[0] {
+	Flags: append([]string{"dir", "guard", "witness-policy", "config"}, upstreamFlags...),
+	NArgs: cli.Exactly(1),
+	Run: func(ctx context.Context, c *call) error {
+		switch c.Args[0] {
 		case "index":
 			return c.rebuildIndex()
 		case "mirror":
 			return c.rebuildMirror(ctx)
 		}
-		return usagef("cannot rebuild %q", c.args[0]).hint("rebuild index or rebuild mirror")
+		return cli.Usagef("cannot rebuild %q", c.Args[0]).Hint("rebuild index or rebuild mirror")
 	},
 }
 
@@ -48,16 +49,16 @@ func (c *call) rebuildIndex() error {
 		return err
 	}
 	defer l.Close()
-	m := c.meter("rebuilding index", logger)
-	x, err := openIndex(c.opts.dir, true, l, logger, m.set)
-	m.end()
+	m := c.Meter("rebuilding index", logger)
+	x, err := openIndex(c.opts.dir, true, l, logger, m.Set)
+	m.End()
 	if err != nil {
 		return err
 	}
 	if err := x.Close(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.stdout, "index rebuilt: %s size %d\n", l.Name(), l.Published().Size)
+	_, err = fmt.Fprintf(c.Stdout, "index rebuilt: %s size %d\n", l.Name(), l.Published().Size)
 	return err
 }
 
@@ -69,17 +70,17 @@ func (c *call) rebuildMirror(ctx context.Context) error {
 	defer a.close()
 	size := a.log.Published().Size
 	p, err := a.admit.Rebuild(ctx, a.log.Entries(0, size), func(p admit.Progress) {
-		m.set(p.Sound+p.Fetched+p.Missing, size)
+		m.Set(p.Sound+p.Fetched+p.Missing, size)
 		if p.Err != nil {
-			m.end()
-			fmt.Fprintf(c.stderr, "sumlog: missing: %v\n", p.Err)
+			m.End()
+			fmt.Fprintf(c.Stderr, "sumlog: missing: %v\n", p.Err)
 		}
 	})
-	m.end()
+	m.End()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "mirror rebuilt: %d sound, %d fetched, %d missing\n", p.Sound, p.Fetched, p.Missing)
+	fmt.Fprintf(c.Stdout, "mirror rebuilt: %d sound, %d fetched, %d missing\n", p.Sound, p.Fetched, p.Missing)
 	if p.Missing > 0 {
 		return fmt.Errorf("the bytes of %d versions are missing", p.Missing)
 	}

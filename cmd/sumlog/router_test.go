@@ -151,7 +151,7 @@ func (w *readerFrom) ReadFrom(r io.Reader) (int64, error) {
 }
 
 func TestReadiness(t *testing.T) {
-	s := newServer(slog.New(slog.DiscardHandler))
+	s := newServer(func() error { return nil }, slog.New(slog.DiscardHandler))
 	h := s.http.Handler
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/latest": 503} {
 		if rec := serveTest(h, "GET", path, nil); rec.Code != want {

@@ -16,17 +16,19 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/log"
 )
 
 var cmdServe = &command{
-	name:  "serve",
-	short: "serve log, mirror and index",
-	long: `
+	Name:  "serve",
+	Short: "serve log, mirror and index",
+	Long: `
 Serve runs the authority in DIR until it gets SIGTERM or SIGINT: module mirror,
 checksum database, transparency log and index, all under one address. It prints
 what to paste into a shell to use it.
@@ -40,10 +42,10 @@ is not loopback needs -open.
 
 creates a log first if there is none.
 `,
-	flags: append(append([]string{"dir", "listen", "open"}, upstreamFlags...),
-		"guard", "witness-policy", "publish-interval", "config", "init", "name"),
-	nargs: exactly(0),
-	run:   runServe,
+	Flags: append(append([]string{"dir", "listen", "open"}, upstreamFlags...),
+		"guard", "witness-policy", "publish-interval", "metrics", "config", "init", "name"),
+	NArgs: cli.Exactly(0),
+	Run:   runServe,
 }
 
 // Limits of the server. All requests are small; what is long is the wait for an
@@ -76,7 +78,7 @@ func runServe(ctx context.Context, c *call) error {
 		return err
 	}
 	logger := c.logger()
-	l, err := openLog(c.opts.dir, c.opts.guard, logger)
+	l, err := c.openSigning(logger)
 	if err != nil {
 		return err
 	}
@@ -90,15 +92,22 @@ func runServe(ctx context.Context, c *call) error {
 		l.Close()
 		return err
 	}
-	s := newServer(logger)
+	stopMetrics, err := c.serveMetrics(l, logger)
+	if err != nil {
+		ln.Close()
+		l.Close()
+		return err
+	}
+	defer stopMetrics()
+	s := newServer(l.Ready, logger)
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(ln) }()
-	m := c.meter("reading log into index", logger)
+	m := c.Meter("reading log into index", logger)
 	var a *authority
 	opened := make(chan error, 1)
 	go func() {
 		var err error
-		a, err = openAuthority(authorityConfig{dir: c.opts.dir, upstreams: ups, logger: logger, progress: m.set}, l)
+		a, err = openAuthority(authorityConfig{dir: c.opts.dir, upstreams: ups, logger: logger, progress: m.Set}, l)
 		opened <- err
 	}()
 	select {
@@ -108,7 +117,7 @@ func runServe(ctx context.Context, c *call) error {
 		// has not signed anything yet: the process can just end.
 		return nil
 	}
-	m.end()
+	m.End()
 	if err == nil {
 		err = s.start(a)
 	}
@@ -117,25 +126,31 @@ func runServe(ctx context.Context, c *call) error {
 		return err
 	}
 	c.greet(l, ln.Addr())
-	return s.wait(ctx, a, served)
+	return c.attend(ctx, l, func() error { return s.wait(ctx, a, served) }, logger)
+}
+
+// attend listens to the operator while serve runs.
+func (c *call) attend(ctx context.Context, l *log.Log, serve func() error, logger *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var reloader sync.WaitGroup
+	reloader.Go(func() { c.reloadPolicy(ctx, l, logger) })
+	defer reloader.Wait()
+	defer cancel()
+	return serve()
 }
 
 // checkServe checks what needs no look at anything else.
 func (c *call) checkServe() error {
-	if c.opts.policy != "" {
-		return usagef("-witness-policy: this version asks no witnesses").
-			hint("without a policy, every publication is served as soon as it is durable")
-	}
-	if c.opts.interval <= 0 {
-		return usagef("-publish-interval %v is not positive", c.opts.interval)
+	if c.opts.interval < 0 {
+		return cli.Usagef("-publish-interval %v is negative", c.opts.interval)
 	}
 	host, _, err := net.SplitHostPort(c.opts.listen)
 	if err != nil {
-		return usagef("-listen %q: %v", c.opts.listen, err).hint("such as " + defaultListen)
+		return cli.Usagef("-listen %q: %v", c.opts.listen, err).Hint("such as " + defaultListen)
 	}
 	if !c.opts.open && !loopback(host) {
-		return usagef("-listen %s is not loopback, and anyone who can look up can make the log grow", c.opts.listen).
-			hint("pass -open if that is what you want")
+		return cli.Usagef("-listen %s is not loopback, and anyone who can look up can make the log grow", c.opts.listen).
+			Hint("pass -open if that is what you want")
 	}
 	return c.absoluteGuard()
 }
@@ -154,7 +169,7 @@ func (c *call) ensure(ctx context.Context, ups *upstreams) error {
 	have, _, err := log.ReadVKey(c.opts.dir)
 	if err == nil {
 		if name != "" && name != have {
-			return usagef("%s holds the log %s, not %s", c.opts.dir, have, name)
+			return cli.Usagef("%s holds the log %s, not %s", c.opts.dir, have, name)
 		}
 		name = have
 	}
@@ -162,7 +177,7 @@ func (c *call) ensure(ctx context.Context, ups *upstreams) error {
 	// refused before a log is made.
 	addr, err := net.ResolveTCPAddr("tcp", c.opts.listen)
 	if err != nil {
-		return usagef("-listen %s: %v", c.opts.listen, err)
+		return cli.Usagef("-listen %s: %v", c.opts.listen, err)
 	}
 	if err := c.refuseSelf(ups, name, addr); err != nil {
 		return err
@@ -186,9 +201,9 @@ func listen(addr string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", addr)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, hint(fmt.Errorf("another process listens on %s", addr), "pass -listen with another port, such as 127.0.0.1:8071")
+		return nil, cli.Hint(fmt.Errorf("another process listens on %s", addr), "pass -listen with another port, such as 127.0.0.1:8071")
 	case errors.Is(err, syscall.EACCES):
-		return nil, hint(err, "ports below 1024 need a privilege; pass -listen with a higher one")
+		return nil, cli.Hint(err, "ports below 1024 need a privilege; pass -listen with a higher one")
 	}
 	return ln, err
 }
@@ -196,11 +211,11 @@ func listen(addr string) (net.Listener, error) {
 // greet says in five lines what runs and what to paste.
 func (c *call) greet(l *log.Log, addr net.Addr) {
 	at := "http://" + clientAddr(addr)
-	fmt.Fprintf(c.stderr, "sumlog: serving %s, size %d, on %s\n", l.Name(), l.Published().Size, at)
-	fmt.Fprintf(c.stderr, "sumlog: verifier key %s\n", l.VKey())
-	fmt.Fprintf(c.stderr, "sumlog: to use it, paste this into a shell:\n")
-	fmt.Fprintf(c.stderr, "export GOPROXY='%s' GONOPROXY='none'\n", at)
-	fmt.Fprintf(c.stderr, "export GOSUMDB='%s' GONOSUMDB='none'\n", l.VKey())
+	fmt.Fprintf(c.Stderr, "sumlog: serving %s, size %d, on %s\n", l.Name(), l.Published().Size, at)
+	fmt.Fprintf(c.Stderr, "sumlog: verifier key %s\n", l.VKey())
+	fmt.Fprintf(c.Stderr, "sumlog: to use it, paste this into a shell:\n")
+	fmt.Fprintf(c.Stderr, "export GOPROXY='%s' GONOPROXY='none'\n", at)
+	fmt.Fprintf(c.Stderr, "export GOSUMDB='%s' GONOSUMDB='none'\n", l.VKey())
 }
 
 // clientAddr is the address by which a client on this machine reaches the
@@ -219,10 +234,11 @@ type server struct {
 	logger *slog.Logger
 	main   atomic.Pointer[http.Handler] // nil before it serves
 	state  atomic.Pointer[string]       // why it is not ready; "" if it is
+	ready  func() error                 // of the log
 }
 
-func newServer(logger *slog.Logger) *server {
-	s := &server{logger: logger}
+func newServer(ready func() error, logger *slog.Logger) *server {
+	s := &server{logger: logger, ready: ready}
 	s.not("starting")
 	s.http = &http.Server{
 		Handler:           guarded(s, logger),
@@ -251,6 +267,11 @@ func (s *server) start(a *authority) error {
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := s.main.Load()
 	reason := *s.state.Load()
+	if r.URL.Path == "/readyz" && reason == "" {
+		if err := s.ready(); err != nil {
+			reason = err.Error()
+		}
+	}
 	switch {
 	case r.URL.Path == "/healthz":
 		plain(w, http.StatusOK, "ok")
@@ -302,5 +323,5 @@ func signingStopped(err error) error {
 	if !errors.Is(err, log.ErrUnsafe) {
 		err = fmt.Errorf("%w: %w", log.ErrUnsafe, err)
 	}
-	return hint(fmt.Errorf("signing stopped: %w", err), "sumlog check -dir DIR says whether the state is sound")
+	return cli.Hint(fmt.Errorf("signing stopped: %w", err), "sumlog check -dir DIR says whether the state is sound")
 }

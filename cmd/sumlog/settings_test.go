@@ -6,31 +6,37 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"example.org/sumlog/internal/cli"
 )
 
 // TestTable checks that the table of settings and the commands fit together.
 func TestTable(t *testing.T) {
-	for _, cmd := range commands {
-		for _, name := range cmd.flags {
-			if findSetting(name) == nil {
-				t.Errorf("%s has the flag -%s, which is no setting", cmd.name, name)
+	isSetting := func(name string) bool {
+		return slices.ContainsFunc(settings, func(s cli.Setting[*call]) bool { return s.Name == name })
+	}
+	for _, cmd := range program.Commands {
+		for _, name := range cmd.Flags {
+			if !isSetting(name) {
+				t.Errorf("%s has the flag -%s, which is no setting", cmd.Name, name)
 			}
 		}
 		var help bytes.Buffer
-		if err := cmd.help(&help); err != nil || !strings.HasPrefix(help.String(), "usage: sumlog "+cmd.name) {
-			t.Errorf("help of %s: %v, %q", cmd.name, err, help.String())
+		if err := program.Help(cmd, &help); err != nil || !strings.HasPrefix(help.String(), "usage: sumlog "+cmd.Name) {
+			t.Errorf("help of %s: %v, %q", cmd.Name, err, help.String())
 		}
 	}
 	for _, s := range settings {
-		used := slices.ContainsFunc(commands, func(c *command) bool { return slices.Contains(c.flags, s.name) })
+		used := slices.ContainsFunc(program.Commands, func(c *command) bool { return slices.Contains(c.Flags, s.Name) })
 		if !used {
-			t.Errorf("no command has the flag -%s", s.name)
+			t.Errorf("no command has the flag -%s", s.Name)
 		}
 	}
 }
@@ -46,20 +52,19 @@ func TestInterspersed(t *testing.T) {
 		{"index -dir d", "d", "index", nil},
 		{"index --dir=d", "d", "index", nil},
 		{"-dir d -- -index", "d", "-index", nil},
-		{"-- -index", "", "", errUsage}, // no -dir
-		{"-dir d index more", "", "", errUsage},
-		{"-dir", "", "", errUsage},
+		{"-- -index", "", "", cli.ErrUsage}, // no -dir
+		{"-dir d index more", "", "", cli.ErrUsage},
+		{"-dir", "", "", cli.ErrUsage},
 	} {
-		c := &call{cmd: cmdRebuild}
-		err := c.parse(strings.Fields(test.args))
+		c, err := program.Parse(cmdRebuild, strings.Fields(test.args), io.Discard, io.Discard)
 		if test.code != nil {
-			if exitCode(err) != exitUsage {
+			if program.ExitCode(err) != cli.Usage {
 				t.Errorf("%q: %v, want a usage error", test.args, err)
 			}
 			continue
 		}
-		if err != nil || c.opts.dir != test.dir || strings.Join(c.args, " ") != test.pos {
-			t.Errorf("%q: dir %q, args %q, %v; want %q, %q", test.args, c.opts.dir, c.args, err, test.dir, test.pos)
+		if err != nil || c.opts.dir != test.dir || strings.Join(c.Args, " ") != test.pos {
+			t.Errorf("%q: dir %q, args %q, %v; want %q, %q", test.args, c.opts.dir, c.Args, err, test.dir, test.pos)
 		}
 	}
 }
@@ -70,14 +75,14 @@ func FuzzSettings(f *testing.F) {
 	f.Add(`"quoted" \back\slash`, "ünï")
 	f.Add("line\nbreak", "\x00")
 	f.Fuzz(func(t *testing.T, upstream, private string) {
-		want := []keyValue{{"private", private}, {"upstream", upstream}}
+		want := []cli.KeyValue{{Name: "private", Value: private}, {Name: "upstream", Value: upstream}}
 		text, err := formatSettings(want)
 		if err != nil {
 			return
 		}
-		got, err := parseSettings(text)
+		got, err := program.ParseFile(text)
 		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("parseSettings(%q) = %q, %v; want %q", text, got, err, want)
+			t.Errorf("program.ParseFile(%q) = %q, %v; want %q", text, got, err, want)
 		}
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/mirror/upstream"
 )
 
@@ -44,23 +45,23 @@ var inherited = []struct {
 // uses no checksum database is not taken over: for its user that is a risk of
 // one machine, for an authority it is what everyone would then be told.
 func (c *call) inherit(ctx context.Context) error {
-	if c.from["upstream"] != "" && c.from["sumdb"] != "" && c.from["private"] != "" {
+	if c.From["upstream"] != "" && c.From["sumdb"] != "" && c.From["private"] != "" {
 		return nil
 	}
 	env, err := goEnv(ctx)
 	if err != nil {
-		return hint(err, "install go, or pass -upstream, -sumdb and -private")
+		return cli.Hint(err, "install go, or pass -upstream, -sumdb and -private")
 	}
 	for _, s := range inherited {
-		if c.from[s.name] != "" || s.goenv == "GOSUMDB" && env[s.goenv] == "off" {
+		if c.From[s.name] != "" || s.goenv == "GOSUMDB" && env[s.goenv] == "off" {
 			continue
 		}
 		*s.field(&c.opts) = env[s.goenv]
-		c.from[s.name] = "go env " + s.goenv
+		c.From[s.name] = "go env " + s.goenv
 	}
-	if c.from["sumdb"] == "" {
-		return usagef("go env GOSUMDB is off, and an authority would log whatever upstream says").
-			hint("pass -sumdb with the name of a checksum database, or -sumdb off if that is what you want")
+	if c.From["sumdb"] == "" {
+		return cli.Usagef("go env GOSUMDB is off, and an authority would log whatever upstream says").
+			Hint("pass -sumdb with the name of a checksum database, or -sumdb off if that is what you want")
 	}
 	return nil
 }
@@ -134,16 +135,16 @@ func (c *call) list(name, text string) (upstream.List, error) {
 		return l, nil
 	}
 	if len(l.Entries) == 0 {
-		return l, usagef("%s (%s) is only direct, and version control is not supported yet", name, c.from[name]).
-			hint("pass -%s with the URL of a module proxy, or off", name)
+		return l, cli.Usagef("%s (%s) is only direct, and version control is not supported yet", name, c.From[name]).
+			Hint("pass -%s with the URL of a module proxy, or off", name)
 	}
-	fmt.Fprintf(c.stderr, "sumlog: warning: direct is left out of %s (%s): version control is not supported yet\n", name, c.from[name])
+	fmt.Fprintf(c.Stderr, "sumlog: warning: direct is left out of %s (%s): version control is not supported yet\n", name, c.From[name])
 	return l, nil
 }
 
 // badSetting says which setting is malformed, and where it was made.
 func (c *call) badSetting(name string, err error) error {
-	return usagef("%s (from %s): %v", name, c.from[name], err)
+	return cli.Usagef("%s (from %s): %v", name, c.From[name], err)
 }
 
 // refuseSelf refuses upstreams and databases that are this server: it would
@@ -154,7 +155,7 @@ func (c *call) refuseSelf(u *upstreams, name string, listen net.Addr) error {
 	for setting, l := range map[string]upstream.List{"upstream": u.public, "private-upstream": u.private} {
 		for _, e := range l.Entries {
 			if isSelf(e.URL, host, listen) {
-				return usagef("%s (from %s): %s is this server itself", setting, c.from[setting], e.URL.Host).hint(why, setting)
+				return cli.Usagef("%s (from %s): %s is this server itself", setting, c.From[setting], e.URL.Host).Hint(why, setting)
 			}
 		}
 	}
@@ -162,7 +163,7 @@ func (c *call) refuseSelf(u *upstreams, name string, listen net.Addr) error {
 		return nil
 	}
 	if u.spec.Name == name || u.spec.URL != nil && isSelf(u.spec.URL, host, listen) {
-		return usagef("sumdb (from %s): %s is this server itself", c.from["sumdb"], u.spec.Name).hint(why, "sumdb")
+		return cli.Usagef("sumdb (from %s): %s is this server itself", c.From["sumdb"], u.spec.Name).Hint(why, "sumdb")
 	}
 	return nil
 }

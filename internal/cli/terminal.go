@@ -2,7 +2,7 @@
 // Use of this source code is governed by a BSD-style
 // license that can be found in the LICENSE file.
 
-package main
+package cli
 
 import (
 	"fmt"
@@ -14,29 +14,27 @@ import (
 	"time"
 
 	"golang.org/x/term"
-	"k8s.io/klog/v2"
 )
 
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
-
-// logger returns the logger of the process: text for people, JSON for machines.
-// Warnings of Tessera, which go through klog, come out of it too; what it says
-// beyond that is about its own checkpoints, which nobody sees.
-func (c *call) logger() *slog.Logger {
-	handler := func(level slog.Level) slog.Handler {
-		o := &slog.HandlerOptions{Level: level}
-		if terminal(c.stderr) {
-			return slog.NewTextHandler(c.stderr, o)
-		}
-		return slog.NewJSONHandler(c.stderr, o)
-	}
-	klog.SetSlogLogger(slog.New(handler(slog.LevelWarn)).With("from", "tessera"))
-	return slog.New(handler(slog.LevelInfo))
+// terminal reports whether w is one.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// A meter shows how far a long work has come: on a terminal as a line that is
+// LogHandler returns a handler for the log of the process: text for people, JSON
+// for machines.
+func (c *Call) LogHandler(level slog.Level) slog.Handler {
+	o := &slog.HandlerOptions{Level: level}
+	if terminal(c.Stderr) {
+		return slog.NewTextHandler(c.Stderr, o)
+	}
+	return slog.NewJSONHandler(c.Stderr, o)
+}
+
+// A Meter shows how far a long work has come: on a terminal as a line that is
 // written over, elsewhere as a log line every 30 seconds.
-type meter struct {
+type Meter struct {
 	what   string
 	w      io.Writer // nil if not a terminal
 	logger *slog.Logger
@@ -54,16 +52,17 @@ const (
 	meterLog  = 30 * time.Second       // between log lines
 )
 
-func (c *call) meter(what string, logger *slog.Logger) *meter {
-	m := &meter{what: what, logger: logger, began: time.Now(), shown: time.Now()}
-	if terminal(c.stderr) {
-		m.w = c.stderr
+// Meter returns a meter of the work named what.
+func (c *Call) Meter(what string, logger *slog.Logger) *Meter {
+	m := &Meter{what: what, logger: logger, began: time.Now(), shown: time.Now()}
+	if terminal(c.Stderr) {
+		m.w = c.Stderr
 	}
 	return m
 }
 
-// set says how much of the total is done.
-func (m *meter) set(done, total int64) {
+// Set says how much of the total is done.
+func (m *Meter) Set(done, total int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.done, m.total = done, total
@@ -85,7 +84,7 @@ func (m *meter) set(done, total int64) {
 
 // estimate returns the units per second so far and the time that the rest
 // takes at that rate.
-func (m *meter) estimate() (rate float64, left time.Duration) {
+func (m *Meter) estimate() (rate float64, left time.Duration) {
 	spent := time.Since(m.began).Seconds()
 	if spent <= 0 || m.done <= 0 {
 		return 0, 0
@@ -95,13 +94,13 @@ func (m *meter) estimate() (rate float64, left time.Duration) {
 }
 
 // print replaces the line that is shown.
-func (m *meter) print(line string) {
+func (m *Meter) print(line string) {
 	fmt.Fprintf(m.w, "\r%s%s", line, strings.Repeat(" ", max(0, m.length-len(line))))
 	m.length = len(line)
 }
 
-// end takes the line away.
-func (m *meter) end() {
+// End takes the line away.
+func (m *Meter) End() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.length > 0 {

@@ -2,7 +2,7 @@
 // Use of this source code is governed by a BSD-style
 // license that can be found in the LICENSE file.
 
-package main
+package cli
 
 import (
 	"bytes"
@@ -17,15 +17,15 @@ func TestMeter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var term, lines bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&lines, nil))
-		shown := &meter{what: "working", w: &term, began: time.Now(), shown: time.Now()}
-		logged := &meter{what: "working", logger: logger, began: time.Now(), shown: time.Now()}
+		shown := &Meter{what: "working", w: &term, began: time.Now(), shown: time.Now()}
+		logged := &Meter{what: "working", logger: logger, began: time.Now(), shown: time.Now()}
 		for i := range int64(60) {
 			time.Sleep(time.Second)
-			shown.set(i+1, 100)
-			logged.set(i+1, 100)
+			shown.Set(i+1, 100)
+			logged.Set(i+1, 100)
 		}
-		shown.end()
-		logged.end()
+		shown.End()
+		logged.End()
 		if !strings.Contains(term.String(), "\rworking: 25 of 100, 1/s, 1m15s left") {
 			t.Errorf("on a terminal: %q", term.String())
 		}

@@ -1,0 +1,137 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+//go:build cgo
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/policy"
+	"example.org/sumlog/log"
+	"example.org/sumlog/log/quorum"
+)
+
+// openSigning opens the log for a command that may publish, with the witnesses
+// that its policy names.
+func (c *call) openSigning(logger *slog.Logger) (*log.Log, error) {
+	q, err := c.openQuorum(logger)
+	if err != nil {
+		return nil, err
+	}
+	l, err := log.Open(log.Config{
+		Dir: c.opts.dir, Guard: c.opts.guard, Logger: logger,
+		Witnesses: q, Interval: c.interval(), Evidence: keepEvidence(c.opts.dir, logger),
+	})
+	if err != nil {
+		return nil, hintOpen(err, c.opts.dir)
+	}
+	if q == nil && cosigned(l.Published().Checkpoint) {
+		l.Close()
+		return nil, cli.Usagef("%s was published with cosignatures, and no -witness-policy is given", l.Name()).
+			Hint("clients may ask for them; a policy of the one line \"quorum none\" publishes without")
+	}
+	c.witnesses = q
+	return l, nil
+}
+
+// interval is the least time between publications: each costs the witnesses a
+// request and a signature. Without any, nobody is to be spared.
+func (c *call) interval() time.Duration {
+	if c.opts.policy == "" {
+		return 0
+	}
+	return c.opts.interval
+}
+
+// openQuorum returns the witnesses of the policy, nil if there is none.
+func (c *call) openQuorum(logger *slog.Logger) (*quorum.Quorum, error) {
+	if c.opts.policy == "" {
+		return nil, nil
+	}
+	p, err := c.readPolicy()
+	if err != nil {
+		return nil, err
+	}
+	_, vkey, err := log.ReadVKey(c.opts.dir)
+	if err != nil {
+		return nil, hintOpen(err, c.opts.dir)
+	}
+	key, err := checkpoint.ParseKey(vkey)
+	if err != nil {
+		return nil, err
+	}
+	q, err := quorum.New(quorum.Config{Policy: p, Log: key, Logger: logger})
+	if err != nil {
+		return nil, cli.Usagef("-witness-policy %s: %v", c.opts.policy, err)
+	}
+	return q, nil
+}
+
+func (c *call) readPolicy() (*policy.Policy, error) {
+	f, err := os.Open(c.opts.policy)
+	if err != nil {
+		return nil, cli.Usagef("-witness-policy: %v", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, policy.MaxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	p, err := policy.Parse(text)
+	if err != nil {
+		return nil, cli.Usagef("-witness-policy %s: %v", c.opts.policy, err).
+			Hint("its form is that of https://c2sp.org/tlog-policy")
+	}
+	return p, nil
+}
+
+// cosigned reports whether a note has more than the log's own signature.
+func cosigned(note []byte) bool {
+	_, lines, _ := bytes.Cut(note, []byte("\n\n"))
+	return bytes.Count(lines, []byte("\n")) > 1
+}
+
+// reloadPolicy reads the policy again whenever the process gets SIGHUP, until
+// ctx ends. A policy that cannot be used changes nothing.
+func (c *call) reloadPolicy(ctx context.Context, l *log.Log, logger *slog.Logger) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+		if err := c.reload(); err != nil {
+			logger.Error("settings not reloaded, going on with the old ones", "err", err)
+			continue
+		}
+		logger.Info("witness policy reloaded", "file", c.opts.policy)
+		l.Recosign()
+	}
+}
+
+func (c *call) reload() error {
+	if c.witnesses == nil {
+		return errors.New("there is no witness policy, and nothing else can be reloaded")
+	}
+	p, err := c.readPolicy()
+	if err != nil {
+		return err
+	}
+	return c.witnesses.Reload(p)
+}

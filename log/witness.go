@@ -1,0 +1,261 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package log
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/transparency-dev/merkle/proof"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/log/quorum"
+)
+
+// cosignedFile holds the newest publication's checkpoint with the cosignatures
+// that came after its publication. It is kept beside the archive, not in it, and
+// losing it costs a round of the witnesses.
+const cosignedFile = "checkpoints/cosigned"
+
+const (
+	// RefreshAge is the age at which the cosignatures of a log that does not
+	// grow are renewed, so that clients can tell it from one that is withheld.
+	RefreshAge = 10 * time.Minute
+
+	// MaxCosignatureAge is the age from which Ready calls them too old.
+	MaxCosignatureAge = 3 * RefreshAge
+
+	// maxRound bounds one round of all witnesses.
+	maxRound = 20 * time.Second
+
+	// maxConsult bounds one try to learn what the witnesses have seen.
+	maxConsult = 10 * time.Second
+
+	// maxStart is how long Start waits for the first one.
+	maxStart = 5 * time.Second
+)
+
+// errAhead says that this log's key has signed what this directory does not
+// have.
+var errAhead = errors.New("a witness has seen another history of this log")
+
+// Ready reports why what is published is not what clients with the witness
+// policy would take for current, or nil. Without witnesses it is nil.
+func (l *Log) Ready() error {
+	if l.witnesses == nil {
+		return nil
+	}
+	if l.lost.Load() {
+		return errors.New("no quorum of witnesses")
+	}
+	met, oldest := l.witnesses.Met(l.Published().Checkpoint)
+	switch {
+	case !met:
+		return errors.New("not cosigned by a quorum of witnesses yet")
+	case time.Since(oldest) > MaxCosignatureAge:
+		return fmt.Errorf("cosignatures are of %s", oldest.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// Recosign asks the witnesses for what the policy wants and the newest
+// publication does not have, such as after a change of the policy.
+func (l *Log) Recosign() { l.wake() }
+
+// stale reports whether the newest publication needs another round of the
+// witnesses though the log has not grown.
+func (l *Log) stale() bool {
+	return l.witnesses != nil && l.refreshIn() <= 0
+}
+
+// refreshIn returns how long the cosignatures of the newest publication are
+// still good.
+func (l *Log) refreshIn() time.Duration {
+	met, oldest := l.witnesses.Met(l.newest().Checkpoint)
+	if !met {
+		return 0
+	}
+	return time.Until(oldest.Add(RefreshAge))
+}
+
+// cosign returns the signed checkpoint of t with the cosignatures that the
+// policy wants. Until it returns them nothing is published.
+func (l *Log) cosign(note []byte, t tlog.Tree) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.round)
+	defer cancel()
+	note, err := l.witnesses.Cosign(ctx, quorum.Request{
+		Note:  note,
+		Prove: func(old int64) ([]tlog.Hash, error) { return l.tree.prove(old, t.N) },
+	}, l.lateNote)
+	l.lost.Store(err != nil && l.ctx.Err() == nil)
+	if ahead, ok := errors.AsType[*quorum.AheadError](err); ok {
+		if err := l.remembers(ahead.Checkpoint.Tree()); errors.Is(err, errAhead) {
+			return nil, l.contradicted(ahead.Witness, ahead.Note)
+		}
+	}
+	return note, err
+}
+
+// consult asks the witnesses, once, what they have seen of this log, before
+// they are asked to sign anything. A quorum must have answered: where any two
+// quorums have a witness in common, one that saw the last publication is among
+// them. What they show with this log's own signature must be in this
+// directory's history, or the directory is an older copy, or one of two that
+// grow.
+func (l *Log) consult() error {
+	if l.witnesses == nil || l.consulted {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, min(l.round, maxConsult))
+	defer cancel()
+	seen, err := l.witnesses.Seen(ctx)
+	l.lost.Store(err != nil && l.ctx.Err() == nil)
+	if err != nil {
+		return err
+	}
+	for _, s := range seen {
+		if err := l.remembers(s.Checkpoint.Tree()); errors.Is(err, errAhead) {
+			return l.contradicted(s.Witness, s.Note)
+		} else if err != nil {
+			return err
+		}
+	}
+	l.consulted = true
+	return nil
+}
+
+// remembers returns errAhead if a tree that this log's key has signed is none of
+// this directory's. The guard knows of every signature that was made here.
+func (l *Log) remembers(t tlog.Tree) error {
+	signed := l.guard.tree
+	if t.N > signed.N {
+		return errAhead
+	}
+	root, err := l.tree.root(t.N, signed.N)
+	if err != nil {
+		return unsafeState(err)
+	}
+	if root != t.Hash {
+		return errAhead
+	}
+	return nil
+}
+
+// contradicted keeps what a witness showed and returns the error that stops
+// signing.
+func (l *Log) contradicted(witness string, note []byte) error {
+	signed := l.guard.tree
+	l.evidence("ahead", fmt.Appendf(nil, "sumlog evidence v1 ahead\nlog %s\nwitness %s\nhere %d %v\n\n%s", l.VKey(), witness, signed.N, signed.Hash, note))
+	return fmt.Errorf("%w: %w: the witness %s shows a checkpoint signed by this log's key that is not in this directory, which has signed up to size %d: "+
+		"an older copy was put back, or another process signs with this key", ErrUnsafe, errAhead, witness, signed.N)
+}
+
+// prove returns the consistency proof from size old to size n of the tree that
+// has n entries.
+func (t tree) prove(old, n int64) ([]tlog.Hash, error) {
+	if old < 0 || old > n {
+		return nil, fmt.Errorf("no proof from size %d to %d", old, n)
+	}
+	if old == 0 {
+		return nil, nil
+	}
+	nodes, err := proof.Consistency(uint64(old), uint64(n))
+	if err != nil {
+		return nil, err
+	}
+	hashes := make([][]byte, len(nodes.IDs))
+	for i, id := range nodes.IDs {
+		if hashes[i], err = t.node(id, n); err != nil {
+			return nil, err
+		}
+	}
+	if hashes, err = nodes.Rehash(hashes, hasher.HashChildren); err != nil {
+		return nil, err
+	}
+	out := make([]tlog.Hash, len(hashes))
+	for i, h := range hashes {
+		out[i] = tlog.Hash(h)
+	}
+	return out, nil
+}
+
+// lateNote hands the publisher a checkpoint with cosignatures that came after
+// its publication. The newest one counts: it has all that those before it had.
+func (l *Log) lateNote(note []byte) {
+	l.late.Store(&note)
+	l.wake()
+}
+
+// refresh has the newest publication cosigned again.
+func (l *Log) refresh() error {
+	p := l.archive.last.Load()
+	note, err := l.cosign(p.Checkpoint, tlog.Tree{N: p.Size, Hash: p.Root})
+	if err != nil {
+		return err
+	}
+	return l.keep(note)
+}
+
+// keep stores cosignatures of the newest publication beside the archive. Those
+// of another checkpoint, which came too late, are dropped.
+func (l *Log) keep(note []byte) error {
+	if !sameText(note, l.archive.last.Load().Checkpoint) {
+		return nil
+	}
+	if err := durable.WriteFile(l.root, cosignedFile, note, 0o644); err != nil {
+		return err
+	}
+	l.cosigned = note
+	return nil
+}
+
+// loadCosigned reads the file that keep wrote. One that is damaged or of another
+// checkpoint is none.
+func (l *Log) loadCosigned() error {
+	f, err := l.root.Open(cosignedFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil || fi.Size() > maxLine {
+		return err
+	}
+	note, err := l.root.ReadFile(cosignedFile)
+	if err != nil {
+		return err
+	}
+	last := l.archive.last.Load()
+	if _, err := l.signer.openNotes(note, last.TreeHead); err == nil {
+		l.cosigned = note
+	}
+	return nil
+}
+
+// newest returns the newest publication with all cosignatures that it has.
+func (l *Log) newest() *Publication {
+	p := l.archive.last.Load()
+	if l.cosigned == nil || !sameText(l.cosigned, p.Checkpoint) {
+		return p
+	}
+	with := *p
+	with.Checkpoint = l.cosigned
+	return &with
+}
+
+// sameText reports whether two notes have the same text.
+func sameText(a, b []byte) bool {
+	at, _, ok := bytes.Cut(a, []byte("\n\n"))
+	bt, _, ok2 := bytes.Cut(b, []byte("\n\n"))
+	return ok && ok2 && bytes.Equal(at, bt)
+}

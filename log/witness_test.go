@@ -1,0 +1,425 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package log
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/policy"
+	"example.org/sumlog/log/quorum"
+)
+
+// A witness is one that does what it must and nothing else: it cosigns what is
+// consistent with what it has seen, and shows it.
+type witness struct {
+	t        *testing.T
+	cosigner *checkpoint.Cosigner
+	url      string
+
+	mu    sync.Mutex
+	down  bool
+	clock func() time.Time
+	asked int
+	tree  tlog.Tree
+	note  []byte
+}
+
+func newWitness(t *testing.T, name string) *witness {
+	t.Helper()
+	c, err := checkpoint.NewCosigner(name+".example.net", ed25519.NewKeyFromSeed(bytes.Repeat([]byte(name), 32)[:32]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &witness{t: t, cosigner: c, clock: time.Now}
+	srv := httptest.NewServer(w)
+	t.Cleanup(srv.Close)
+	w.url = srv.URL
+	return w
+}
+
+func (w *witness) set(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
+func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.down:
+		http.Error(rw, "down", http.StatusBadGateway)
+		return
+	case r.Method == http.MethodGet && w.note == nil:
+		http.NotFound(rw, r)
+		return
+	case r.Method == http.MethodGet:
+		rw.Write(w.note)
+		return
+	}
+	w.asked++
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	req, err := checkpoint.ParseAddRequest(body)
+	if err != nil {
+		w.t.Errorf("request: %v", err)
+		return
+	}
+	n, err := checkpoint.ParseNote(req.Note)
+	if err != nil {
+		w.t.Errorf("request: %v", err)
+		return
+	}
+	c, err := checkpoint.Parse(n.Text)
+	if err != nil {
+		w.t.Errorf("request: %v", err)
+		return
+	}
+	if req.Old != w.tree.N {
+		rw.Header().Set("Content-Type", "text/x.tlog.size")
+		rw.WriteHeader(http.StatusConflict)
+		fmt.Fprintf(rw, "%d\n", w.tree.N)
+		return
+	}
+	if w.tree.N > 0 && tlog.CheckTree(req.Proof, c.Size, c.Root, w.tree.N, w.tree.Hash) != nil {
+		http.Error(rw, "inconsistent", http.StatusUnprocessableEntity)
+		return
+	}
+	s, err := w.cosigner.Cosign(c, w.clock().Unix())
+	if err != nil {
+		w.t.Error(err)
+		return
+	}
+	w.tree = c.Tree()
+	n.Signatures = append(n.Signatures, s)
+	w.note = n.Bytes()
+	io.WriteString(rw, s.String())
+}
+
+// startWitnessed opens and starts the log in dir under a policy that wants k of
+// the witnesses.
+func startWitnessed(t *testing.T, dir string, k int, evidence func(string, []byte), ws ...*witness) (*Log, error) {
+	t.Helper()
+	var text strings.Builder
+	group := fmt.Sprintf("group g %d", k)
+	for i, w := range ws {
+		fmt.Fprintf(&text, "witness w%d %s %s\n", i, w.cosigner.Key(), w.url)
+		group += fmt.Sprintf(" w%d", i)
+	}
+	p, err := policy.Parse([]byte(text.String() + group + "\nquorum g\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, vkey, err := ReadVKey(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := checkpoint.ParseKey(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := quorum.New(quorum.Config{Policy: p, Log: key, Logger: testLogger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Open(Config{Dir: dir, Logger: testLogger(t), Witnesses: q, Interval: 10 * time.Millisecond, Evidence: evidence})
+	if err != nil {
+		return nil, err
+	}
+	names := &memNames{l: l, m: make(map[module.Version]Entry)}
+	if err := names.Publish(l.Published()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Start(names); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func mustStartWitnessed(t *testing.T, dir string, k int, ws ...*witness) *Log {
+	t.Helper()
+	l, err := startWitnessed(t, dir, k, nil, ws...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// cosigners counts the witnesses whose cosignature is on what is published.
+func cosigners(t *testing.T, l *Log, ws ...*witness) (n int) {
+	t.Helper()
+	note, err := checkpoint.ParseNote(l.Published().Checkpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range ws {
+		if _, err := note.Verify(w.cosigner.Key()); err == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// eventually waits for f.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(time.Minute); !f(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("%s: never", what)
+		}
+	}
+}
+
+// TestWitnessed publishes with two of three, takes the third's cosignature in
+// when it comes, and still shows them after a restart without any.
+func TestWitnessed(t *testing.T) {
+	dir := newDir(t)
+	a, b, c := newWitness(t, "a"), newWitness(t, "b"), newWitness(t, "c")
+	c.set(func() { c.down = true })
+	l := mustStartWitnessed(t, dir, 2, a, b, c)
+	for i := range 5 {
+		if _, err := l.Append(t.Context(), record(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := cosigners(t, l, a, b, c); n != 2 {
+		t.Errorf("%d cosignatures, want 2", n)
+	}
+	for p, err := range l.Publications(0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if met, _ := l.witnesses.Met(p.Checkpoint); !met {
+			t.Errorf("archived at size %d without a quorum", p.Size)
+		}
+	}
+	if err := l.Ready(); err != nil {
+		t.Error(err)
+	}
+	c.set(func() { c.down = false })
+	for i := 5; cosigners(t, l, a, b, c) < 3 && i < 500; i++ {
+		if _, err := l.Append(t.Context(), record(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the third cosigns", func() bool { return cosigners(t, l, a, b, c) == 3 })
+	size := l.Published().Size
+	closeLog(t, l)
+
+	for _, w := range []*witness{a, b, c} {
+		w.set(func() { w.down = true })
+	}
+	l = mustStartWitnessed(t, dir, 2, a, b, c)
+	defer closeLog(t, l)
+	if l.Published().Size != size || cosigners(t, l, a, b, c) != 3 {
+		t.Errorf("after a restart: size %d of %d, %d cosignatures of 3", l.Published().Size, size, cosigners(t, l, a, b, c))
+	}
+}
+
+// TestQuorumLost takes the quorum away under an append, refuses those after it,
+// and publishes when the quorum is back.
+func TestQuorumLost(t *testing.T) {
+	a, b := newWitness(t, "a"), newWitness(t, "b")
+	l := mustStartWitnessed(t, newDir(t), 2, a, b)
+	defer closeLog(t, l)
+	if _, err := l.Append(t.Context(), record(0)); err != nil {
+		t.Fatal(err)
+	}
+	b.set(func() { b.down = true })
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := l.Append(context.Background(), record(1))
+		waiting <- err
+	}()
+	eventually(t, "the log is not ready", func() bool { return l.Ready() != nil })
+	if _, err := l.Append(t.Context(), record(2)); !errors.Is(err, ErrBusy) {
+		t.Errorf("append without a quorum: %v", err)
+	}
+	if p := l.Published(); p.Size != 1 || cosigners(t, l, a, b) != 2 {
+		t.Errorf("published size %d with %d cosignatures", p.Size, cosigners(t, l, a, b))
+	}
+	b.set(func() { b.down = false })
+	if err := <-waiting; err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the log is ready", func() bool { return l.Ready() == nil })
+	if _, err := l.Append(t.Context(), record(2)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTail leaves an entry in the tree that was never published, because the
+// quorum was lost, and restarts: its record must not get a second entry.
+func TestTail(t *testing.T) {
+	dir := newDir(t)
+	a := newWitness(t, "a")
+	l := mustStartWitnessed(t, dir, 1, a)
+	if _, err := l.Append(t.Context(), record(1)); err != nil {
+		t.Fatal(err)
+	}
+	a.set(func() { a.down = true })
+	go l.Append(context.Background(), record(0))
+	eventually(t, "the entry is in the tree", func() bool {
+		tree, err := l.tree.state()
+		return err == nil && tree.N == 2 && l.lost.Load()
+	})
+	closeLog(t, l)
+	l = mustStartWitnessed(t, dir, 1, a)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := l.Append(ctx, record(0)); !errors.Is(err, ErrBusy) {
+		t.Errorf("append while the tail is not published: %v", err)
+	}
+	// What is refused for want of a quorum would be refused for the tail too.
+	l.lost.Store(false)
+	if _, err := l.Append(ctx, record(0)); !errors.Is(err, ErrBusy) {
+		t.Errorf("append while the tail is not published: %v", err)
+	}
+	a.set(func() { a.down = false })
+	eventually(t, "the tail is published", func() bool { return l.Published().Size == 2 })
+	i, err := l.Append(ctx, record(0))
+	if err != nil || i != 1 {
+		t.Errorf("append of the tail's record: index %d, %v", i, err)
+	}
+	closeLog(t, l)
+}
+
+// TestRefresh has a log that does not grow cosigned again when its cosignatures
+// are old.
+func TestRefresh(t *testing.T) {
+	a := newWitness(t, "a")
+	a.set(func() { a.clock = func() time.Time { return time.Now().Add(-MaxCosignatureAge - time.Minute) } })
+	l := mustStartWitnessed(t, newDir(t), 1, a)
+	defer closeLog(t, l)
+	if _, err := l.Append(t.Context(), record(0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Ready(); err == nil {
+		t.Error("ready with old cosignatures")
+	}
+	a.set(func() { a.clock = time.Now })
+	eventually(t, "it is cosigned again", func() bool { return l.Ready() == nil })
+	if in := l.refreshInForTest(); in < RefreshAge-time.Minute {
+		t.Errorf("the next time is in %v", in)
+	}
+	n := 0
+	for _, err := range l.Publications(-1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 2 {
+		t.Errorf("%d lines in the archive, want 2: refreshed cosignatures are kept beside it", n)
+	}
+}
+
+func (l *Log) refreshInForTest() time.Duration {
+	_, oldest := l.witnesses.Met(l.Published().Checkpoint)
+	return time.Until(oldest.Add(RefreshAge))
+}
+
+// TestAhead puts a whole older directory back, guard and all. A witness has seen
+// more.
+func TestAhead(t *testing.T) {
+	for _, idle := range []bool{false, true} {
+		t.Run(fmt.Sprintf("idle=%v", idle), func(t *testing.T) {
+			dir := newDir(t)
+			a := newWitness(t, "a")
+			l := mustStartWitnessed(t, dir, 1, a)
+			if _, err := l.Append(t.Context(), record(0)); err != nil {
+				t.Fatal(err)
+			}
+			closeLog(t, l)
+			older := copyDir(t, dir)
+			l = mustStartWitnessed(t, dir, 1, a)
+			if _, err := l.Append(t.Context(), record(1)); err != nil {
+				t.Fatal(err)
+			}
+			closeLog(t, l)
+
+			kept := make(chan string, 10)
+			l, err := startWitnessed(t, older, 1, func(kind string, text []byte) { kept <- kind + "\n" + string(text) }, a)
+			if err == nil {
+				if !idle {
+					go l.Append(context.Background(), record(2)) // another history
+				}
+				select {
+				case err = <-l.Failed():
+				case <-time.After(time.Minute):
+					err = errors.New("went on")
+				}
+				l.Close()
+			}
+			if !errors.Is(err, ErrUnsafe) {
+				t.Errorf("an older directory: %v", err)
+			}
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if a.tree.N != 2 {
+				t.Errorf("the witness has size %d", a.tree.N)
+			}
+			text, _, _ := strings.Cut(string(a.note), "\n\n")
+			select {
+			case e := <-kept:
+				if !strings.Contains(e, text) {
+					t.Errorf("evidence without what the witness showed:\n%s", e)
+				}
+			default:
+				t.Error("no evidence")
+			}
+		})
+	}
+}
+
+// TestProve holds proofs against x/mod's verification, across tile boundaries.
+func TestProve(t *testing.T) {
+	const size = 300
+	l, _ := start(t, grown(t, size))
+	defer closeLog(t, l)
+	roots := make([]tlog.Hash, size+1)
+	for n := range int64(size + 1) {
+		var err error
+		if roots[n], err = l.tree.root(n, size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for old := range int64(size + 1) {
+		p, err := l.tree.prove(old, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if old == 0 || old == size {
+			if len(p) != 0 {
+				t.Errorf("proof from %d has %d hashes", old, len(p))
+			}
+			continue
+		}
+		if err := tlog.CheckTree(p, size, roots[size], old, roots[old]); err != nil {
+			t.Errorf("proof from %d: %v", old, err)
+		}
+	}
+	if _, err := l.tree.prove(size+1, size); err == nil {
+		t.Error("a proof from a larger tree")
+	}
+}

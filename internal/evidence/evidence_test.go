@@ -1,0 +1,328 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package evidence
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+	"pgregory.net/rapid"
+
+	"example.org/sumlog/internal/checkpoint"
+)
+
+var update = flag.Bool("update", false, "write golden files")
+
+// A testLog is a log with two branches that part at fork.
+type testLog struct {
+	key     *checkpoint.Key
+	private ed25519.PrivateKey
+	hashes  [2]storage
+}
+
+type storage []tlog.Hash
+
+func (s storage) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	var out []tlog.Hash
+	for _, i := range indexes {
+		out = append(out, s[i])
+	}
+	return out, nil
+}
+
+func newTestLog(size, fork int64) *testLog {
+	seed := sha256.Sum256([]byte("key"))
+	l := &testLog{private: ed25519.NewKeyFromSeed(seed[:])}
+	l.key, _ = checkpoint.NewKey("log.example/key", checkpoint.Ed25519, l.private.Public().(ed25519.PublicKey))
+	for branch := range l.hashes {
+		for i := range size {
+			data := fmt.Appendf(nil, "entry %d", i)
+			if i >= fork {
+				data = fmt.Appendf(data, " of branch %d", branch)
+			}
+			hashes, err := tlog.StoredHashes(i, data, l.hashes[branch])
+			if err != nil {
+				panic(err)
+			}
+			l.hashes[branch] = append(l.hashes[branch], hashes...)
+		}
+	}
+	return l
+}
+
+func (l *testLog) root(branch int, size int64) tlog.Hash {
+	h, err := tlog.TreeHash(size, l.hashes[branch])
+	if err != nil {
+		panic(err)
+	}
+	return h
+}
+
+func (l *testLog) proof(branch int, from, to int64) []tlog.Hash {
+	if from == to {
+		return nil
+	}
+	p, err := tlog.ProveTree(to, from, l.hashes[branch])
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+func (l *testLog) note(branch int, size int64, extensions ...string) checkpoint.Note {
+	return l.sign(checkpoint.Checkpoint{Origin: "log.example/origin", Size: size, Root: l.root(branch, size), Extensions: extensions})
+}
+
+func (l *testLog) sign(c checkpoint.Checkpoint) checkpoint.Note {
+	text := c.Text()
+	return checkpoint.Note{Text: text, Signatures: []checkpoint.Signature{
+		{Name: "stranger.example", ID: 7, Bytes: []byte("ignored, and not in the file")},
+		{Name: l.key.Name(), ID: l.key.ID(), Bytes: ed25519.Sign(l.private, []byte(text))},
+	}}
+}
+
+// samples returns one evidence of each kind.
+func samples(t testing.TB) map[string]*Evidence {
+	l := newTestLog(30, 7)
+	fork, err := New(l.key, l.note(0, 11), l.note(1, 25), l.proof(1, 11, 25))
+	if err != nil {
+		t.Fatal(err)
+	}
+	equivocation, err := New(l.key, l.note(0, 11, "an extension"), l.note(1, 11), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]*Evidence{"E1": fork, "E2": equivocation}
+}
+
+func TestGolden(t *testing.T) {
+	for name, e := range samples(t) {
+		path := filepath.Join("testdata", name+".txt")
+		if *update {
+			if err := os.WriteFile(path, e.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(e.Bytes(), want) {
+			t.Errorf("%s: got\n%s", name, e.Bytes())
+		}
+		again, err := Parse(want)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if string(again.Kind()) != name || again.Origin() != "log.example/origin" || again.Key().String() != e.key.String() || again.String() != e.String() {
+			t.Errorf("%s: parsed as %v", name, again)
+		}
+		if a, b := again.Trees(); a == b {
+			t.Errorf("%s: of %v and %v", name, a, b)
+		}
+	}
+}
+
+// TestReferee has the notes of a file verified by another implementation.
+func TestReferee(t *testing.T) {
+	for name, e := range samples(t) {
+		verifier, err := note.NewVerifier(e.key.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := strings.Split(string(e.Bytes()), "\n\n")
+		for i := 1; i < 5; i += 2 {
+			if _, err := note.Open([]byte(parts[i]+"\n\n"+parts[i+1]+"\n"), note.VerifierList(verifier)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		sum := sha256.Sum256([]byte(strings.Join(parts[:len(parts)-1], "\n\n") + "\n\n"))
+		if last := parts[len(parts)-1]; last != fmt.Sprintf("%x\n", sum) {
+			t.Errorf("%s: last line %q", name, last)
+		}
+		if name == "E1" {
+			var hashes []tlog.Hash
+			for line := range strings.SplitSeq(parts[5], "\n") {
+				h, err := tlog.ParseHash(line)
+				if err != nil {
+					t.Fatal(err)
+				}
+				hashes = append(hashes, h)
+			}
+			if err := tlog.CheckTree(hashes[1:], 25, e.heads[1].Root, 11, hashes[0]); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestFlip changes each byte of each file in each bit, and resums it too.
+func TestFlip(t *testing.T) {
+	for name, e := range samples(t) {
+		file := e.Bytes()
+		for i := range file {
+			for bit := range 8 {
+				bad := bytes.Clone(file)
+				bad[i] ^= 1 << bit
+				if _, err := Parse(bad); !errors.Is(err, ErrNotProven) {
+					t.Fatalf("%s: byte %d bit %d: %v", name, i, bit, err)
+				}
+				if _, err := Parse(resum(bad)); !errors.Is(err, ErrNotProven) && i < len(file)-65 {
+					t.Fatalf("%s: byte %d bit %d, resummed: %v", name, i, bit, err)
+				}
+			}
+		}
+		for i := range file {
+			if _, err := Parse(file[:i]); !errors.Is(err, ErrNotProven) {
+				t.Fatalf("%s: cut at %d: %v", name, i, err)
+			}
+		}
+	}
+}
+
+// resum gives a file a right last line.
+func resum(file []byte) []byte {
+	if len(file) < 65 {
+		return file
+	}
+	body := file[:len(file)-65]
+	return fmt.Appendf(bytes.Clone(body), "%x\n", sha256.Sum256(body))
+}
+
+// TestForged has files that are in good form and prove nothing.
+func TestForged(t *testing.T) {
+	l := newTestLog(30, 7)
+	other := newTestLog(30, 7)
+	seed := sha256.Sum256([]byte("another key"))
+	other.private = ed25519.NewKeyFromSeed(seed[:])
+	rewrite := func(e *Evidence, f func(*Evidence)) []byte {
+		c := *e
+		c.proof = append([]tlog.Hash(nil), e.proof...)
+		f(&c)
+		return c.Bytes()
+	}
+	s := samples(t)
+	signed := func(n checkpoint.Note) head {
+		c, err := checkpoint.Parse(n.Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return head{c, n.Signatures[1]}
+	}
+	elsewhere := checkpoint.Checkpoint{Origin: "log.example/other", Size: 11, Root: l.root(1, 11)}
+	for name, file := range map[string][]byte{
+		"same head twice":       rewrite(s["E2"], func(e *Evidence) { e.heads[1] = e.heads[0] }),
+		"order":                 rewrite(s["E2"], func(e *Evidence) { e.heads[0], e.heads[1] = e.heads[1], e.heads[0] }),
+		"same root":             rewrite(s["E2"], func(e *Evidence) { e.heads = [2]head{signed(l.note(0, 11)), signed(l.note(0, 11, "x"))} }),
+		"sizes":                 rewrite(s["E2"], func(e *Evidence) { e.heads = [2]head{signed(l.note(0, 11)), signed(l.note(1, 12))} }),
+		"origins":               rewrite(s["E2"], func(e *Evidence) { e.heads[1] = signed(l.sign(elsewhere)) }),
+		"stranger":              rewrite(s["E2"], func(e *Evidence) { e.heads[1] = signed(other.note(1, 11)) }),
+		"unknown kind":          rewrite(s["E2"], func(e *Evidence) { e.kind = "E3" }),
+		"no proof":              rewrite(s["E1"], func(e *Evidence) { e.kind = Equivocation }),
+		"E2 as E1":              rewrite(s["E2"], func(e *Evidence) { e.kind = Fork }),
+		"consistent":            rewrite(s["E1"], func(e *Evidence) { e.heads[0] = signed(l.note(1, 11)) }),
+		"another root":          rewrite(s["E1"], func(e *Evidence) { e.root[0] ^= 1 }),
+		"another proof":         rewrite(s["E1"], func(e *Evidence) { e.proof[2][0] ^= 1 }),
+		"longer proof":          rewrite(s["E1"], func(e *Evidence) { e.proof = append(e.proof, tlog.Hash{}) }),
+		"shorter proof":         rewrite(s["E1"], func(e *Evidence) { e.proof = e.proof[1:] }),
+		"very long proof":       rewrite(s["E1"], func(e *Evidence) { e.proof = make([]tlog.Hash, 64) }),
+		"E1 order":              rewrite(s["E1"], func(e *Evidence) { e.heads[0], e.heads[1] = e.heads[1], e.heads[0] }),
+		"E1 of one size":        rewrite(s["E1"], func(e *Evidence) { e.heads[1] = signed(l.note(1, 11)); e.proof = nil }),
+		"size 0":                rewrite(s["E1"], func(e *Evidence) { e.heads[0] = signed(l.note(0, 0)); e.proof = nil }),
+		"too large":             append(s["E2"].Bytes(), make([]byte, MaxFile)...),
+		"a second signature":    bytes.Replace(s["E2"].Bytes(), []byte("\n— "), []byte("\n"+s["E2"].heads[0].sig.String()+"— "), 1),
+		"something at the end":  append(s["E2"].Bytes(), '\n'),
+		"something at the head": append([]byte("\n"), s["E2"].Bytes()...),
+	} {
+		for _, file := range [][]byte{file, resum(file)} {
+			if e, err := Parse(file); !errors.Is(err, ErrNotProven) {
+				t.Errorf("%s: %v %v", name, e, err)
+			}
+		}
+	}
+}
+
+func TestNewRefusals(t *testing.T) {
+	l := newTestLog(30, 7)
+	for _, tt := range []struct {
+		name  string
+		a, b  checkpoint.Note
+		proof []tlog.Hash
+	}{
+		{"consistent", l.note(0, 11), l.note(0, 25), l.proof(0, 11, 25)},
+		{"no proof", l.note(0, 11), l.note(1, 25), nil},
+		{"a proof of something else", l.note(0, 11), l.note(1, 25), l.proof(1, 12, 25)},
+		{"a proof that does not show the new root", l.note(0, 11), l.note(0, 25), l.proof(1, 11, 25)},
+		{"the proof takes the old root for granted", l.note(0, 8), l.note(1, 25), l.proof(1, 8, 25)},
+		{"equal", l.note(0, 11), l.note(0, 11, "x"), nil},
+		{"unsigned", checkpoint.Note{Text: l.note(0, 11).Text}, l.note(1, 11), nil},
+	} {
+		if e, err := New(l.key, tt.a, tt.b, tt.proof); !errors.Is(err, ErrNotProven) {
+			t.Errorf("%s: %v %v", tt.name, e, err)
+		}
+	}
+}
+
+// TestModel draws two heads and a proof of any two branches: evidence comes out
+// exactly where the heads exclude each other and the proof shows it.
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		size := rapid.Int64Range(1, 40).Draw(t, "size")
+		fork := rapid.Int64Range(0, size).Draw(t, "fork")
+		l := newTestLog(size, fork)
+		m := rapid.Int64Range(1, size).Draw(t, "m")
+		n := rapid.Int64Range(m, size).Draw(t, "n")
+		x, y := rapid.IntRange(0, 1).Draw(t, "x"), rapid.IntRange(0, 1).Draw(t, "y")
+		a, b := l.note(x, m), l.note(y, n)
+		if rapid.Bool().Draw(t, "swap") {
+			a, b = b, a
+		}
+		e, err := New(l.key, a, b, l.proof(y, m, n))
+		excluded := x != y && m > fork
+		shown := m == n || m&(m-1) != 0
+		if (err == nil) != (excluded && shown) {
+			t.Fatalf("excluded %v, shown %v: %v %v", excluded, shown, e, err)
+		}
+		if err != nil {
+			return
+		}
+		again, err := Parse(e.Bytes())
+		if err != nil || again.String() != e.String() {
+			t.Fatalf("%v %v", again, err)
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	for _, e := range samples(f) {
+		f.Add(e.Bytes())
+	}
+	key := samples(f)["E1"].key.String()
+	f.Fuzz(func(t *testing.T, file []byte) {
+		e, err := Parse(file)
+		if err != nil {
+			if !errors.Is(err, ErrNotProven) {
+				t.Errorf("%v", err)
+			}
+			return
+		}
+		if !bytes.Equal(e.Bytes(), file) {
+			t.Errorf("accepted %q as %q", file, e.Bytes())
+		}
+		if a, b := e.Trees(); e.key.String() == key && (a.N < 11 || b.N > 25) {
+			t.Errorf("forged %v", e)
+		}
+	})
+}

@@ -88,20 +88,32 @@ func (l load) connection(ctx context.Context, addr string, end time.Time) (n int
 	return n, nil
 }
 
-// readAnswer reads an answer with a Content-Length and throws it away.
+// readAnswer reads an answer of status 200 and throws it away.
 func readAnswer(r *bufio.Reader) error {
-	status, err := r.ReadSlice('\n')
-	if err != nil {
-		return err
+	status, err := readStatus(r)
+	if err == nil && status != 200 {
+		err = fmt.Errorf("answered %d", status)
 	}
-	if !bytes.HasPrefix(status, []byte("HTTP/1.1 200 ")) {
-		return fmt.Errorf("answered %q", status)
+	return err
+}
+
+// readStatus reads an answer with a Content-Length, and keeps only its status.
+func readStatus(r *bufio.Reader) (status int, err error) {
+	line, err := r.ReadSlice('\n')
+	if err != nil {
+		return 0, err
+	}
+	if len(line) < 13 || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
+		return 0, fmt.Errorf("answered %q", line)
+	}
+	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, err
 	}
 	length := -1
 	for {
 		line, err := r.ReadSlice('\n')
 		if err != nil {
-			return err
+			return 0, err
 		}
 		line = bytes.TrimRight(line, "\r\n")
 		if len(line) == 0 {
@@ -109,15 +121,15 @@ func readAnswer(r *bufio.Reader) error {
 		}
 		if v, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
 			if length, err = strconv.Atoi(string(v)); err != nil {
-				return err
+				return 0, err
 			}
 		}
 	}
 	if length < 0 {
-		return fmt.Errorf("no Content-Length")
+		return 0, fmt.Errorf("no Content-Length")
 	}
 	_, err = r.Discard(length)
-	return err
+	return status, err
 }
 
 // perCPU runs l on a server and returns its answers per CPU-second of the

@@ -4,7 +4,7 @@
 
 //go:build linux
 
-// Bench measures how fast sumlog is, each figure beside a floor: what the same
+// Bench measures how fast sumlog and sumwitness are, each figure beside a floor: what the same
 // machine does in the same minutes without sumlog, such as a plain net/http
 // handler that sends the same bytes from memory. scripts/bench builds and runs
 // it.
@@ -16,8 +16,9 @@
 // time says little. sumlog and floor are processes of their own, measured in
 // turns; a figure is the median of the rounds, and a ratio is the median of the
 // rounds' ratios, so it is not exactly the quotient of the two figures.
-// Admissions and the go command are measured by wall time, in turns with their
-// floors, and compared by their medians.
+// Admissions, the go command and witnesses are measured by wall time, in turns
+// with their floors, and compared by their medians. What clients send to a
+// witness is made before the clock runs.
 //
 // All traffic but that of the go command's cold runs stays on 127.0.0.1. What is
 // cached between runs is a directory with a million made-up records; everything
@@ -60,18 +61,22 @@ var parts = []part{
 	{"writers", measureWriters},
 	{"memory", measureMemory},
 	{"rebuild", measureRebuild},
+	{"witness", measureWitness},
+	{"origins", measureOrigins},
+	{"quorum", measureQuorum},
 	{"cold", measureCold},
 	{"warm", measureWarm},
 }
 
 // A bench is one run.
 type bench struct {
-	ctx    context.Context
-	sumlog string // the program under measure
-	work   string // kept between runs
-	temp   string // of this run
-	short  bool
-	table  table
+	ctx        context.Context
+	sumlog     string // the programs under measure
+	sumwitness string
+	work       string // kept between runs
+	temp       string // of this run
+	short      bool
+	table      table
 
 	found bool     // the large log is there
 	big   *serving // a server over it, while parts use it
@@ -79,8 +84,13 @@ type bench struct {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "floor" {
-		exit(runFloor(os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "floor":
+			exit(runFloor(os.Args[2:]))
+		case "commit-floor":
+			exit(runCommitFloor(os.Args[2:]))
+		}
 	}
 	exit(run())
 }
@@ -99,6 +109,7 @@ func run() error {
 		names[i] = p.name
 	}
 	sumlog := flag.String("sumlog", "", "the sumlog `program` to measure")
+	sumwitness := flag.String("sumwitness", "", "the sumwitness `program` to measure")
 	only := flag.String("only", "", "measure only these `parts`, separated by commas: "+strings.Join(names, ", "))
 	short := flag.Bool("short", false, "small sizes and few rounds: whether it works, not how fast it is")
 	markdown := flag.Bool("md", false, "print the table in Markdown")
@@ -109,8 +120,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	if *sumlog == "" || flag.NArg() > 0 {
-		return errors.New("run scripts/bench; its flags are those of bench -h, but for -sumlog")
+	if *sumlog == "" || *sumwitness == "" || flag.NArg() > 0 {
+		return errors.New("run scripts/bench; its flags are those of bench -h, but for -sumlog and -sumwitness")
 	}
 	// Tessera talks about each directory it is given.
 	klog.LogToStderr(false)
@@ -119,7 +130,7 @@ func run() error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
-	b := &bench{ctx: ctx, sumlog: *sumlog, work: *work, short: *short}
+	b := &bench{ctx: ctx, sumlog: *sumlog, sumwitness: *sumwitness, work: *work, short: *short}
 	if err := b.prepare(); err != nil {
 		return err
 	}
@@ -162,8 +173,10 @@ func (b *bench) prepare() error {
 	if b.work, err = filepath.Abs(b.work); err != nil {
 		return err
 	}
-	if b.sumlog, err = filepath.Abs(b.sumlog); err != nil {
-		return err
+	for _, program := range []*string{&b.sumlog, &b.sumwitness} {
+		if *program, err = filepath.Abs(*program); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(b.work, 0o755); err != nil {
 		return err

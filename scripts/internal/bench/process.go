@@ -188,7 +188,7 @@ func (b *bench) serve(dir string, args ...string) (*serving, error) {
 func environment() []string {
 	var env []string
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "SUMLOG_") {
+		if !strings.HasPrefix(v, "SUMLOG_") && !strings.HasPrefix(v, "SUMWITNESS_") {
 			env = append(env, v)
 		}
 	}

@@ -40,7 +40,8 @@ var sumwitness = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(dir, "sumwitness")
-	out, err := exec.Command("go", "build", "-o", bin, "example.org/sumlog/cmd/sumwitness").CombinedOutput()
+	args := append([]string{"build", "-o", bin}, raceFlags...)
+	out, err := exec.Command("go", append(args, "example.org/sumlog/cmd/sumwitness")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
@@ -583,7 +584,7 @@ func (w *witnessed) chaos() {
 			work.Go(func() { w.load(url, stop) })
 		}
 	})
-	limit := time.After(300*time.Millisecond + rand.N(1400*time.Millisecond))
+	limit := time.After(200*time.Millisecond + rand.N(900*time.Millisecond))
 	for running := true; running; {
 		n := w.nodes[rand.IntN(len(w.nodes))]
 		if n.cmd == nil {

@@ -68,7 +68,7 @@ func hostile(rng *rand.Rand, l *testLog, i int) []byte {
 // line, nothing is stored, and no memory stays behind.
 func TestHostile(t *testing.T) {
 	requests := 2_000
-	if thorough() {
+	if thorough() && !withRace() {
 		requests = 10_000
 	}
 	l, calm := newTestLog("a.example"), newTestLog("b.example")

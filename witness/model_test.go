@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -139,8 +140,11 @@ func (m move) play(t *rapid.T, w *Witness, l *ledger) {
 // in between. All cosignatures that were ever given for a log are consistent.
 func TestModel(t *testing.T) {
 	rounds, want := 0, 100
-	if thorough() {
+	switch {
+	case os.Getenv("SUMLOG_LONG") != "" || thorough() && !withRace():
 		want = 10_000
+	case thorough():
+		want = 2_000 // minutes would go by
 	}
 	for i := 0; rounds < want; i++ {
 		dir := memoryDir(t)

@@ -99,7 +99,7 @@ func TestMany(t *testing.T) {
 		megabytes int
 	}
 	sizes := []size{{1_000, time.Second, 64}}
-	if thorough() {
+	if thorough() && !withRace() {
 		sizes = append(sizes, size{40_000, 5 * time.Second, 128})
 	}
 	for _, tt := range sizes {

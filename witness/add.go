@@ -140,15 +140,7 @@ func (w *Witness) cosign(ctx context.Context, o *origin, e state.Entry, s *submi
 	if !ok || e.Disabled {
 		return nil, refuse(http.StatusNotFound, "origin %.100q is not known here", o.name)
 	}
-	if s.Old != e.Tree.N {
-		return nil, w.conflict(ctx, o, e, s)
-	}
-	if refusal := w.stopped(); refusal != nil {
-		return nil, refusal
-	}
-	if refusal := s.consistent(e); refusal != nil {
-		o.inconsistent.Add(1)
-		w.accuse(ctx, o, e, s)
+	if refusal := w.follows(ctx, o, e, s); refusal != nil {
 		return nil, refusal
 	}
 	lines, refusal := w.limit(o, e, s)
@@ -156,6 +148,42 @@ func (w *Witness) cosign(ctx context.Context, o *origin, e state.Entry, s *submi
 		return lines, refusal
 	}
 	return w.sign(ctx, o, e, s)
+}
+
+// follows checks that s follows on what was cosigned last, and on what peers have
+// shown beyond it. The caller holds o.mu.
+func (w *Witness) follows(ctx context.Context, o *origin, e state.Entry, s *submission) *Refusal {
+	f := o.floor()
+	if f == nil || s.Size <= f.Size || f.Size <= e.Tree.N {
+		return w.extends(ctx, o, e, s)
+	}
+	if s.Old == f.Size {
+		if refusal := w.extendsFloor(ctx, o, e, s, f); refusal != nil || e.Time == 0 || o.linked == s.Tree() {
+			return refusal
+		}
+		return w.conflict(ctx, o, e, s)
+	}
+	if refusal := w.extends(ctx, o, e, s); refusal != nil {
+		return refusal
+	}
+	o.linked = s.Tree()
+	return &Refusal{Status: http.StatusConflict, Size: f.Size, Text: fmt.Sprintf("another witness has seen size %d", f.Size)}
+}
+
+// extends checks that s follows on what was cosigned last.
+func (w *Witness) extends(ctx context.Context, o *origin, e state.Entry, s *submission) *Refusal {
+	if s.Old != e.Tree.N {
+		return w.conflict(ctx, o, e, s)
+	}
+	if refusal := w.stopped(); refusal != nil {
+		return refusal
+	}
+	refusal := s.consistent(e.Tree)
+	if refusal != nil {
+		o.inconsistent.Add(1)
+		w.accuse(ctx, o, e, s)
+	}
+	return refusal
 }
 
 // conflict refuses a submission that does not start where the log is. It may
@@ -168,8 +196,9 @@ func (w *Witness) conflict(ctx context.Context, o *origin, e state.Entry, s *sub
 	return &Refusal{Status: http.StatusConflict, Size: e.Tree.N, Text: fmt.Sprintf("size is %d, not %d", e.Tree.N, s.Old)}
 }
 
-// consistent checks that the log has only been appended to since e.
-func (s *submission) consistent(e state.Entry) *Refusal {
+// consistent checks that the log has only been appended to since t, whose size
+// is the old size.
+func (s *submission) consistent(t tlog.Tree) *Refusal {
 	unprocessable := func(text string) *Refusal { return refuse(http.StatusUnprocessableEntity, "%s", text) }
 	switch {
 	case s.Size == 0 && s.Root != emptyRoot:
@@ -178,14 +207,14 @@ func (s *submission) consistent(e state.Entry) *Refusal {
 		return unprocessable("a proof from size 0")
 	case s.Old == 0:
 		return nil
-	case s.Size == s.Old && s.Root != e.Tree.Hash:
+	case s.Size == s.Old && s.Root != t.Hash:
 		return unprocessable("another root was cosigned for this size")
 	}
 	hashes := make([][]byte, len(s.Proof))
 	for i := range s.Proof {
 		hashes[i] = s.Proof[i][:]
 	}
-	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(s.Old), uint64(s.Size), hashes, e.Tree.Hash[:], s.Root[:]); err != nil {
+	if err := proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(s.Old), uint64(s.Size), hashes, t.Hash[:], s.Root[:]); err != nil {
 		return unprocessable("consistency proof does not verify")
 	}
 	return nil

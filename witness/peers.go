@@ -92,7 +92,7 @@ func (w *Witness) askPeers(ctx context.Context, o *origin, s *submission) *Refus
 
 // compareFloor refuses what is behind the peers.
 func (w *Witness) compareFloor(ctx context.Context, o *origin, s *submission) *Refusal {
-	f := o.peers.floor // not changed after asked
+	f := o.floor()
 	switch {
 	case f == nil || s.Size > f.Size:
 		return nil
@@ -107,6 +107,30 @@ func (w *Witness) compareFloor(ctx context.Context, o *origin, s *submission) *R
 		return refuse(http.StatusUnprocessableEntity, "another witness has seen another root of this size")
 	}
 	return nil
+}
+
+// floor returns the largest checkpoint that the peers have shown, nil if there is
+// none.
+func (o *origin) floor() *peerHead {
+	if o.peers == nil {
+		return nil
+	}
+	return o.peers.floor // not changed after asked, which askPeers has waited for
+}
+
+// extendsFloor checks that s follows on what a peer has shown.
+func (w *Witness) extendsFloor(ctx context.Context, o *origin, e state.Entry, s *submission, f *peerHead) *Refusal {
+	if refusal := w.stopped(); refusal != nil {
+		return refusal
+	}
+	refusal := s.consistent(f.Tree())
+	if refusal != nil {
+		o.inconsistent.Add(1)
+		if !o.isAccused(s.Tree()) && w.keep(ctx, e.Log, f.note, s.note, s.Proof) {
+			o.setAccused(s.Tree())
+		}
+	}
+	return refusal
 }
 
 // survey asks all peers about one log. It is not the request's: others wait for

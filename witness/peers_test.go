@@ -227,7 +227,7 @@ func TestFloor(t *testing.T) {
 		{l.request(7, 5, 10), 422}, // consistent with the state, but not with the peer
 		{l.request(0, 5, 10), 200},
 		{l.request(0, 10, 10), 200},
-		{l.request(0, 10, 12), 200},
+		{l.request(0, 10, 11), 200},
 	} {
 		if tt.status != 200 || tt.req.Old == 5 {
 			r.restart(low.URL, high.URL, low.URL)
@@ -241,15 +241,84 @@ func TestFloor(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	// Peers that exclude each other, and the state.
-	other := newPeer(t, shows(l.note(l.tree(3, 12))))
+	other := newPeer(t, shows(l.note(l.tree(3, 11))))
 	third, fourth := newPeer(t, shows(l.note(l.tree(0, 20)))), newPeer(t, shows(l.note(l.tree(4, 20))))
 	r.restart(other.URL, third.URL, fourth.URL)
-	if got, _ := r.add(l.request(0, 12, 20)); got != 200 {
+	if got, _ := r.add(l.request(0, 11, 20)); got != 200 {
 		t.Errorf("status %d", got)
 	}
 	if got := r.kept(); len(got) != 3 {
 		t.Errorf("%d files: %v", len(got), got)
 	}
+}
+
+// TestAboveFloor: what is larger than a peer's checkpoint must follow on it and
+// on the state, by two proofs for one tree.
+func TestAboveFloor(t *testing.T) {
+	l := newTestLog("a.example")
+	type step struct {
+		req    checkpoint.AddRequest
+		status int
+		size   int64 // of a conflict
+	}
+	for name, steps := range map[string][]step{
+		"from the state first": {
+			{l.request(0, 5, 12), 409, 10}, {l.request(0, 10, 12), 200, 0}, {l.request(0, 12, 14), 200, 0},
+		},
+		"from the floor first": {
+			{l.request(0, 10, 12), 409, 5}, {l.request(0, 5, 12), 409, 10}, {l.request(0, 10, 12), 200, 0},
+		},
+		"from nowhere": {
+			{l.request(0, 0, 12), 409, 5}, {l.request(0, 7, 12), 409, 5}, {l.request(0, 11, 12), 409, 5},
+		},
+		"proofs for different trees": {
+			{l.request(0, 5, 12), 409, 10}, {l.request(0, 10, 13), 409, 5},
+			{l.request(0, 5, 13), 409, 10}, {l.request(0, 10, 12), 409, 5},
+		},
+		// It parted from the peer's history at 7, behind the state.
+		"a fork above the floor": {
+			{l.request(7, 5, 12), 409, 10}, {l.request(7, 10, 12), 422, 0}, {l.request(0, 5, 12), 409, 10}, {l.request(0, 10, 12), 200, 0},
+		},
+		// It parted from the state's history, and goes on from a peer that was
+		// shown the same fork.
+		"the peer's fork": {{l.request(3, 5, 12), 422, 0}, {l.request(3, 10, 12), 422, 0}},
+	} {
+		r := newRig(t, l)
+		r.mustAdd(l, 0, 0, 5)
+		r.restart(newPeer(t, shows(l.note(l.tree(0, 10)))).URL)
+		for i, s := range steps {
+			got, size := r.answer(s.req)
+			if got != s.status || size != s.size {
+				t.Errorf("%s, step %d, from %d: %d %d, want %d %d", name, i, s.req.Old, got, size, s.status, s.size)
+			}
+		}
+	}
+	// A witness that has cosigned nothing follows on the floor alone.
+	r := newRig(t, l)
+	r.restart(newPeer(t, shows(l.note(l.tree(0, 10)))).URL)
+	for _, s := range []step{{l.request(0, 0, 12), 409, 10}, {l.request(7, 10, 12), 422, 0}, {l.request(0, 10, 12), 200, 0}} {
+		if got, size := r.answer(s.req); got != s.status || size != s.size {
+			t.Errorf("new witness, from %d: %d %d, want %d %d", s.req.Old, got, size, s.status, s.size)
+		}
+	}
+	// And one whose state is a fork of what the peer shows follows on neither.
+	r = newRig(t, l)
+	r.mustAdd(l, 3, 0, 5)
+	r.restart(newPeer(t, shows(l.note(l.tree(0, 10)))).URL)
+	for _, s := range []step{{l.request(3, 5, 12), 409, 10}, {l.request(3, 10, 12), 422, 0}, {l.request(0, 5, 12), 422, 0}, {l.request(0, 10, 12), 409, 5}} {
+		if got, size := r.answer(s.req); got != s.status || size != s.size {
+			t.Errorf("forked, from %d: %d %d, want %d %d", s.req.Old, got, size, s.status, s.size)
+		}
+	}
+}
+
+// answer is what the witness answers to a request: a status, and with 409 a size.
+func (r *rig) answer(req checkpoint.AddRequest) (status int, size int64) {
+	_, err := r.w.Add(r.t.Context(), req.Bytes())
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		return refusal.Status, refusal.Size
+	}
+	return http.StatusOK, 0
 }
 
 func TestPeerURLs(t *testing.T) {

@@ -6,7 +6,11 @@ package witness
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"net/http/httptest"
+	"sync"
 	"testing"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -106,4 +110,43 @@ func TestSubtreeRollback(t *testing.T) {
 	if status, _ := r.add(l.request(0, 11, 12)); status != 503 {
 		t.Errorf("status %d", status)
 	}
+}
+
+// TestSubtreeAtOnce has a client watch the monitoring endpoint and show each new
+// checkpoint at once. It is no sign of a rollback that the witness has just cosigned
+// it.
+func TestSubtreeAtOnce(t *testing.T) {
+	l := newTestLog("a.example")
+	r := newRig(t, l)
+	r.cosigners = append(r.cosigners, mldsaCosigner(t, witnessName))
+	r.restart()
+	r.mustAdd(l, 0, 0, 12)
+	path := fmt.Sprintf("/%x/checkpoint", sha256.Sum256([]byte(l.origin)))
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			rec := httptest.NewRecorder()
+			r.w.ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
+			note := bodyOf(t, rec.Result())
+			req := checkpoint.SubtreeRequest{Start: 0, End: 8, Note: []byte(note)}
+			if _, err := r.w.SignSubtree(context.Background(), req.Bytes()); statusOf(err) != 422 {
+				t.Errorf("%v", err)
+				return
+			}
+		}
+	})
+	for size := int64(12); size < 212 && r.w.dead.Load() == nil; size++ {
+		if status, _ := r.add(l.request(0, size, size+1)); status != 200 {
+			t.Errorf("status %d", status)
+			break
+		}
+	}
+	close(done)
+	wg.Wait()
 }

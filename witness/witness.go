@@ -57,7 +57,10 @@
 // One that is cosigned by this witness itself and is newer than its state proves
 // that the state was put back: then nothing is cosigned at all any more
 // ([Witness.Failed]). One that only the log has signed is a floor: nothing below
-// it is cosigned, and no other root of its size.
+// it is cosigned, no other root of its size, and above it only what is proven to
+// follow both on the state and on the floor. That takes two submissions of one
+// checkpoint: the first, from the size of the state, is answered with 409 and the
+// floor's size, and the second, from there, with cosignatures.
 //
 // # Evidence
 //
@@ -132,6 +135,10 @@ type origin struct {
 	// mu is held from the comparison with the newest tree until a larger one is
 	// durable.
 	mu sync.Mutex
+
+	// linked is the tree above a floor that is proven to follow on the state, and
+	// not yet on the floor. mu is held.
+	linked tlog.Tree
 
 	growth, refresh *rate.Limiter // nil: no limit
 	peers           *peerView     // nil without peers

@@ -28,6 +28,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// With the race detector each of the many processes would sleep a second
+	// when it ends.
+	if os.Getenv("GORACE") == "" {
+		os.Setenv("GORACE", "atexit_sleep_ms=0")
+	}
 	testscript.Main(m, map[string]func(){"sumlog": main})
 }
 
@@ -189,6 +194,7 @@ func setupScript(env *testscript.Env) error {
 	env.Setenv("GOTELEMETRY", "off")
 	env.Setenv("GOWORK", "off")
 	env.Setenv("GOPROXY", "off")
+	env.Setenv("GORACE", os.Getenv("GORACE"))
 	env.Setenv("GOMODCACHE", filepath.Join(env.WorkDir, ".cache0"))
 	// Compiled packages of one test are no use to another, but the standard
 	// library is.

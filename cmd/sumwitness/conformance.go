@@ -45,7 +45,7 @@ The key must never sign for anything else: the suite signs forks with it. With
 -witness the cosignatures are verified too, and with -restart what survives a
 crash: the COMMAND should kill the witness hard and start it again.
 `,
-	Flags: []string{"url", "key", "monitor", "witness", "restart", "json", "name"},
+	Flags: []string{"url", "key", "monitor", "monitor-delay", "witness", "restart", "json", "name"},
 	NArgs: cli.Exactly(0),
 	Run:   runConformance,
 	Usage: map[string]string{
@@ -99,12 +99,15 @@ func runConformance(ctx context.Context, c *call) error {
 
 // conformConfig returns what is to be tested.
 func (c *call) conformConfig(file string) (config conform.Config, err error) {
-	config = conform.Config{URL: c.opts.url, Monitor: c.opts.monitor}
+	config = conform.Config{URL: c.opts.url, Monitor: c.opts.monitor, MonitorDelay: c.opts.monitorDelay}
 	if config.URL == "" {
 		return config, cli.Usagef("conformance needs -url URL").Hint("sumwitness help conformance")
 	}
 	if c.opts.name != "" {
 		return config, cli.Usagef("-name is to make a key, without -url")
+	}
+	if config.MonitorDelay < 0 {
+		return config, cli.Usagef("-monitor-delay %v: before the cosignature", config.MonitorDelay)
 	}
 	for _, text := range []string{config.URL, config.Monitor} {
 		if err := checkURL(text); text != "" && err != nil {
@@ -181,7 +184,11 @@ func printResult(w io.Writer, r conform.Result) {
 		fmt.Fprintf(w, "%s  %s\n", word, r.Name)
 		return
 	}
-	fmt.Fprintf(w, "%s  %s: %s\n", word, r.Name, r.Detail)
+	name := r.Name
+	if r.Should {
+		name += " (recommended)"
+	}
+	fmt.Fprintf(w, "%s  %s: %s\n", word, name, r.Detail)
 	if r.Status == conform.Fail {
 		fmt.Fprintf(w, "      %s\n", r.Rule)
 	}

@@ -97,8 +97,21 @@ func addLogs(w *witness.Witness, logs []state.Log) error {
 		return nil
 	}
 	_, errs := w.AddLogs(logs)
-	return errors.Join(errs...)
+	return hintKeys(errors.Join(errs...))
 }
+
+// hintKeys adds to the error of adding a log under another key what helps.
+func hintKeys(err error) error {
+	if !errors.Is(err, state.ErrKeys) {
+		return err
+	}
+	return cli.Hint(err, "%s", keysHint)
+}
+
+// Whoever could change the keys of a log could have another history cosigned
+// under its name.
+const keysHint = "sumwitness logs -dir DIR ORIGIN prints the key that it has, for ever; a log with another key needs a name of its own," +
+	" and one that will change its key is added with all of them at once"
 
 // serveControl takes changes from the socket until the process ends. Where there
 // can be no socket, the witness works all the same.
@@ -144,7 +157,11 @@ func controlHandler(w *witness.Witness, logger *slog.Logger) http.Handler {
 			return
 		}
 		if err := ch.apply(w); err != nil {
-			plain(rw, http.StatusUnprocessableEntity, err.Error())
+			status := http.StatusUnprocessableEntity
+			if errors.Is(err, state.ErrKeys) {
+				status = http.StatusConflict
+			}
+			plain(rw, status, err.Error())
 			return
 		}
 		logger.Info("logs changed", "added", len(ch.Add), "disabled", len(ch.Disable), "enabled", len(ch.Enable))
@@ -188,8 +205,12 @@ func (ch changes) send(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(strings.TrimSpace(string(text)))
+	if resp.StatusCode == http.StatusOK {
+		return nil
 	}
-	return nil
+	err = errors.New(strings.TrimSpace(string(text)))
+	if resp.StatusCode == http.StatusConflict {
+		return cli.Hint(err, "%s", keysHint)
+	}
+	return err
 }

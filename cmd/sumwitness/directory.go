@@ -35,6 +35,8 @@ func hintOpen(err error, dir string) error {
 		return nil
 	case errors.Is(err, durable.ErrLocked):
 		return cli.Hint(err, "a sumwitness process is working on %s; one at a time", dir)
+	case errors.Is(err, state.ErrUnsafe) && errors.Is(err, fs.ErrNotExist):
+		return cli.Hint(err, "nothing was cosigned; pass the same -guard FILE as to sumwitness init; if it is lost, do not make a new one, but see sumwitness help import")
 	case errors.Is(err, state.ErrUnsafe):
 		return cli.Hint(err, "nothing was cosigned; put the newest database back, or import a newer export; do not make a new guard")
 	case errors.Is(err, fs.ErrNotExist):
@@ -57,6 +59,13 @@ func (c *call) openState(logger *slog.Logger) (*state.Store, error) {
 		return nil, err
 	}
 	store, err := state.Open(state.Config{Dir: c.opts.dir, Guard: c.opts.guard, Logger: logger})
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, state.ErrUnsafe) {
+		// Where there is a key, there was a state: with an empty one it could
+		// contradict itself.
+		if _, kerr := os.Lstat(filepath.Join(c.opts.dir, keyFile)); kerr == nil {
+			err = fmt.Errorf("%s: %w: a key and no database", c.opts.dir, state.ErrUnsafe)
+		}
+	}
 	return store, hintOpen(err, c.opts.dir)
 }
 

@@ -33,9 +33,13 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"sumwitness": main,
-		// poke URL: what -restart runs, there being no curl everywhere.
+		// poke URL: what -restart runs, there being no curl everywhere. It prints
+		// the body.
 		"poke": func() {
 			resp, err := http.Get(os.Args[1])
+			if err == nil && resp.StatusCode == http.StatusOK {
+				_, err = io.Copy(os.Stdout, resp.Body)
+			}
 			if err != nil || resp.StatusCode != http.StatusOK {
 				fmt.Fprintln(os.Stderr, "poke:", resp, err)
 				os.Exit(1)
@@ -48,7 +52,8 @@ func TestMain(m *testing.M) {
 // commands, beside the usual ones:
 //
 //	serve DIR [FLAG...]   start sumwitness serve -dir DIR in the background, wait
-//	                      until it is ready; sets $server to its URL
+//	                      until it is ready; sets $server to its URL, and
+//	                      $announced to the one that it tells others
 //	shutdown [CODE]       end it with SIGTERM; it must exit with CODE (0)
 //	killed                end it with SIGKILL
 //	died CODE             wait until it ended by itself; it must exit with CODE
@@ -70,6 +75,8 @@ func TestMain(m *testing.M) {
 //	copy NAME DIR         copy the cosigned checkpoint of a log to where a monitor
 //	                      has it below DIR
 //	static DIR            serve the files in DIR; sets $static to the URL
+//	bastion               start a bastion that the processes trust: sets $bastion
+//	                      to its address
 //	hang                  begin a request, and go no further with it
 //	fails CODE COMMAND... COMMAND must exit with CODE
 //	usage COMMAND...      COMMAND must exit with 2
@@ -95,6 +102,7 @@ func TestScripts(t *testing.T) {
 			"pair":      scriptPair,
 			"copy":      scriptCopy,
 			"static":    scriptStatic,
+			"bastion":   scriptBastion,
 			"hang":      scriptHang,
 			"fails":     scriptFails,
 			"usage":     scriptUsage,
@@ -226,6 +234,7 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	s.server.Store(p)
 	ts.Setenv("pid", fmt.Sprint(cmd.Process.Pid))
 	ts.Setenv("server", p.find(" on http", "\n", "http"))
+	ts.Setenv("announced", p.find("url      ", "\n", ""))
 	ts.Setenv("metrics", p.find(`"serving metrics","addr":"`, `"`, ""))
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/testbastion"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/internal/tlogclient/tlogtest"
 )
@@ -201,6 +202,19 @@ func scriptStatic(ts *testscript.TestScript, neg bool, args []string) {
 	srv := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[0]))))
 	ts.Defer(srv.Close)
 	ts.Setenv("static", srv.URL)
+}
+
+func scriptBastion(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: bastion")
+	}
+	b, err := testbastion.Start()
+	ts.Check(err)
+	ts.Defer(b.Stop)
+	file := ts.MkAbs("bastion.pem")
+	ts.Check(os.WriteFile(file, b.CertPEM(), 0o600))
+	ts.Setenv("SSL_CERT_FILE", file)
+	ts.Setenv("bastion", b.Addr())
 }
 
 func scriptHang(ts *testscript.TestScript, neg bool, args []string) {

@@ -201,12 +201,13 @@ func (s *server) listen() error {
 	if s.c.opts.listen == nowhere {
 		return nil
 	}
-	ln, err := listen(s.c.opts.listen)
+	tcp, err := listen(s.c.opts.listen)
 	if err != nil {
 		return err
 	}
+	ln := limit(tcp, connLimit())
 	s.addr = ln.Addr()
-	s.http = newHTTPServer(s.front, s.logger)
+	s.http = newHTTPServer(ln.brief(s.front), s.logger)
 	s.running.Go(func() {
 		if s.cert == nil {
 			s.served <- s.http.Serve(ln)
@@ -300,7 +301,7 @@ func (s *server) greet() {
 		where = "on " + s.local()
 	}
 	fmt.Fprintf(w, "sumwitness: serving %s, %d logs, %s\n", s.name(), known, where)
-	if known == 0 && len(o.logs) == 0 {
+	if known == 0 && len(o.logs)+len(o.feeds) == 0 {
 		fmt.Fprintf(w, "sumwitness: hint: it knows no log yet: pass -log VKEY, or sumwitness logs -dir %s -add VKEY\n", o.dir)
 	}
 	fmt.Fprintf(w, "sumwitness: to announce it, give operators of logs this:\n")

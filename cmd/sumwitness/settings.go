@@ -4,7 +4,11 @@
 
 package main
 
-import "example.org/sumlog/internal/cli"
+import (
+	"time"
+
+	"example.org/sumlog/internal/cli"
+)
 
 // options are the values of all settings.
 type options struct {
@@ -22,6 +26,7 @@ type options struct {
 	json                 bool
 	evidence             string
 	monitor, restart     string
+	monitorDelay         time.Duration
 	witnesses            cli.List
 }
 
@@ -151,6 +156,12 @@ var settings = []cli.Setting[*call]{
 		Name: "monitor", Value: "URL",
 		Usage: "where the witness serves what it cosigned (default: as -url)",
 		Bind:  cli.Text(func(c *call) *string { return &c.opts.monitor }, ""),
+	},
+	{
+		Name: "monitor-delay", Value: "TIME",
+		Usage: "how long what it serves there may be behind, such as 5s; later is a\n" +
+			"failure (default: an hour, which is not waited for)",
+		Bind: cli.Time(func(c *call) *time.Duration { return &c.opts.monitorDelay }, 0),
 	},
 	{
 		Name: "witness", Value: "VKEY",

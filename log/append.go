@@ -90,7 +90,7 @@ func (l *Log) join(r Record) (w *waiter, first bool, err error) {
 		return nil, false, fmt.Errorf("%w: %d entries wait for publication", ErrBusy, len(l.waiting))
 	}
 	if l.lost.Load() {
-		return nil, false, fmt.Errorf("%w: no quorum of witnesses", ErrBusy)
+		return nil, false, ErrQuorum
 	}
 	if p := l.published.Load(); p.Size < l.tail {
 		return nil, false, fmt.Errorf("%w: %d entries of before the start wait for publication", ErrBusy, l.tail-p.Size)

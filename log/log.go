@@ -135,14 +135,16 @@ type Log struct {
 	witnesses *quorum.Quorum // nil: none
 	interval  time.Duration
 	evidence  func(string, []byte)
-	late      atomic.Pointer[[]byte] // a checkpoint with late cosignatures
-	lost      atomic.Bool            // the last round found no quorum
+	lost      atomic.Bool // the last round found no quorum
 
 	// Owned by the publisher after Start.
 	guard     *guard
-	round     time.Duration // the longest that one round of the witnesses may take
-	consulted bool          // the witnesses said what they have seen
-	cosigned  []byte        // a checkpoint with more cosignatures than archived, or nil
+	late      *atomic.Pointer[[]byte] // filled with late cosignatures of the last round
+	asked     time.Time               // when the last round was met
+	pause     time.Duration           // refreshPause, but in tests
+	round     time.Duration           // the longest that one round of the witnesses may take
+	consulted bool                    // the witnesses said what they have seen
+	cosigned  []byte                  // a checkpoint with more cosignatures than archived, or nil
 
 	mu         sync.Mutex
 	waiting    map[module.Version]*waiter // appends on their way
@@ -154,14 +156,15 @@ type Log struct {
 	refusing   bool                       // the log is being closed
 	fatal      error                      // why nothing is signed any more
 
-	names  Names
-	seq    *sequencer
-	kick   chan struct{} // to the publisher: integrated has grown
-	failed chan error    // gets fatal, once
-	done   chan struct{} // closed when no work is to be begun any more
-	ctx    context.Context
-	stop   func() // closes done and ends ctx, once
-	work   sync.WaitGroup
+	names    Names
+	seq      *sequencer
+	policies chan newPolicy // to the publisher: policies
+	kick     chan struct{}  // to the publisher: integrated has grown
+	failed   chan error     // gets fatal, once
+	done     chan struct{}  // closed when no work is to be begun any more
+	ctx      context.Context
+	stop     func() // closes done and ends ctx, once
+	work     sync.WaitGroup
 }
 
 // Open locks the directory and checks everything that the next signature is
@@ -250,9 +253,12 @@ func newLog(c Config, root *os.Root) *Log {
 		witnesses: c.Witnesses,
 		interval:  c.Interval,
 		evidence:  c.Evidence,
+		late:      new(atomic.Pointer[[]byte]),
+		pause:     refreshPause,
 		round:     maxRound,
 		tiles:     newTileCache(),
 		waiting:   make(map[module.Version]*waiter),
+		policies:  make(chan newPolicy),
 		kick:      make(chan struct{}, 1),
 		failed:    make(chan error, 1),
 		done:      make(chan struct{}),

@@ -16,12 +16,14 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
+// Pauses after a publication that failed.
+const shortest, longest = 50 * time.Millisecond, 5 * time.Second
+
 // publisher publishes whenever the tree has grown, until signing stops or the
 // log is closed. It is the only goroutine that signs. With witnesses it
 // publishes at most once in an interval, and has what does not grow cosigned
 // again.
 func (l *Log) publisher() {
-	const shortest, longest = 50 * time.Millisecond, 5 * time.Second
 	wait := shortest
 	var again <-chan time.Time
 	var next time.Time // not to publish before
@@ -31,6 +33,8 @@ func (l *Log) publisher() {
 			return
 		case <-l.kick:
 		case <-again:
+		case c := <-l.policies:
+			l.takePolicy(c)
 		}
 		if d := time.Until(next); d > 0 {
 			again = time.After(d)
@@ -58,7 +62,7 @@ func (l *Log) refreshTimer() <-chan time.Time {
 	if l.witnesses == nil {
 		return nil
 	}
-	return time.After(max(l.refreshIn(), l.interval))
+	return time.After(max(l.refreshIn(), l.interval, shortest))
 }
 
 // publish publishes the tree that Tessera has made durable, if it is larger
@@ -82,19 +86,16 @@ func (l *Log) publish() error {
 	if err := l.consult(); err != nil {
 		return err
 	}
-	switch {
-	case t.N > l.archive.last.Load().Size:
+	if t.N > l.archive.last.Load().Size {
 		err = l.sign(t)
-	case l.stale():
-		err = l.refresh()
+	} else {
+		err = l.tend()
 	}
 	if err != nil {
 		return err
 	}
-	if late := l.late.Swap(nil); late != nil {
-		if err := l.keep(*late); err != nil {
-			return err
-		}
+	if err := l.keepLate(); err != nil {
+		return err
 	}
 	return l.show(l.newest())
 }

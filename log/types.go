@@ -61,6 +61,10 @@ var ErrUnsafe = errors.New("state is not safe")
 // Trying later is right.
 var ErrBusy = errors.New("log is busy")
 
+// ErrQuorum is the ErrBusy of a log whose witnesses do not make a quorum at the
+// moment.
+var ErrQuorum = fmt.Errorf("%w: no quorum of witnesses", ErrBusy)
+
 // ErrClosed is the error of an append to a log that is being closed.
 var ErrClosed = errors.New("log is closed")
 

@@ -9,13 +9,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"github.com/transparency-dev/merkle/proof"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/internal/policy"
 	"example.org/sumlog/log/quorum"
 )
 
@@ -28,6 +32,11 @@ const (
 	// RefreshAge is the age at which the cosignatures of a log that does not
 	// grow are renewed, so that clients can tell it from one that is withheld.
 	RefreshAge = 10 * time.Minute
+
+	// refreshPause is the least time from one round of the witnesses to the one
+	// that is only to get newer cosignatures: where the clock of a witness is
+	// behind, the next are as old as the last.
+	refreshPause = time.Minute
 
 	// MaxCosignatureAge is the age from which Ready calls them too old.
 	MaxCosignatureAge = 3 * RefreshAge
@@ -42,9 +51,9 @@ const (
 	maxStart = 5 * time.Second
 )
 
-// errAhead says that this log's key has signed what this directory does not
-// have.
-var errAhead = errors.New("a witness has seen another history of this log")
+// ErrAhead says that this log's key has signed what this directory does not
+// have: it is an older copy, or one of two that grow.
+var ErrAhead = errors.New("a witness has seen another history of this log")
 
 // Ready reports why what is published is not what clients with the witness
 // policy would take for current, or nil. Without witnesses it is nil.
@@ -65,9 +74,34 @@ func (l *Log) Ready() error {
 	return nil
 }
 
-// Recosign asks the witnesses for what the policy wants and the newest
-// publication does not have, such as after a change of the policy.
-func (l *Log) Recosign() { l.wake() }
+// A newPolicy is one on its way to the publisher.
+type newPolicy struct {
+	policy *policy.Policy
+	err    chan error
+}
+
+// SetPolicy replaces the policy of a log that was started with witnesses, and has
+// the newest publication cosigned as the new one wants. The publisher does it
+// between two rounds, and asks the witnesses what they have seen again: nothing is
+// signed for one that was not asked.
+func (l *Log) SetPolicy(p *policy.Policy) error {
+	c := newPolicy{p, make(chan error, 1)}
+	select {
+	case l.policies <- c:
+		return <-c.err
+	case <-l.done:
+		return ErrClosed
+	}
+}
+
+// takePolicy replaces the policy.
+func (l *Log) takePolicy(c newPolicy) {
+	err := l.witnesses.Reload(c.policy)
+	if err == nil {
+		l.consulted = false
+	}
+	c.err <- err
+}
 
 // stale reports whether the newest publication needs another round of the
 // witnesses though the log has not grown.
@@ -76,13 +110,13 @@ func (l *Log) stale() bool {
 }
 
 // refreshIn returns how long the cosignatures of the newest publication are
-// still good.
+// still good, or cannot be expected to get better.
 func (l *Log) refreshIn() time.Duration {
 	met, oldest := l.witnesses.Met(l.newest().Checkpoint)
 	if !met {
 		return 0
 	}
-	return time.Until(oldest.Add(RefreshAge))
+	return max(time.Until(oldest.Add(RefreshAge)), time.Until(l.asked.Add(l.pause)))
 }
 
 // cosign returns the signed checkpoint of t with the cosignatures that the
@@ -90,13 +124,23 @@ func (l *Log) refreshIn() time.Duration {
 func (l *Log) cosign(note []byte, t tlog.Tree) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.round)
 	defer cancel()
+	late := new(atomic.Pointer[[]byte])
 	note, err := l.witnesses.Cosign(ctx, quorum.Request{
 		Note:  note,
 		Prove: func(old int64) ([]tlog.Hash, error) { return l.tree.prove(old, t.N) },
-	}, l.lateNote)
+	}, func(note []byte) {
+		// The newest one counts: it has all that those before it had.
+		late.Store(&note)
+		l.wake()
+	})
 	l.lost.Store(err != nil && l.ctx.Err() == nil)
+	if err == nil {
+		// What came late in the round before would take the place of what is
+		// newer now, or of what another policy wants.
+		l.late, l.asked = late, time.Now()
+	}
 	if ahead, ok := errors.AsType[*quorum.AheadError](err); ok {
-		if err := l.remembers(ahead.Checkpoint.Tree()); errors.Is(err, errAhead) {
+		if err := l.remembers(ahead.Checkpoint.Tree()); errors.Is(err, ErrAhead) {
 			return nil, l.contradicted(ahead.Witness, ahead.Note)
 		}
 	}
@@ -115,35 +159,33 @@ func (l *Log) consult() error {
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, min(l.round, maxConsult))
 	defer cancel()
-	seen, err := l.witnesses.Seen(ctx)
-	l.lost.Store(err != nil && l.ctx.Err() == nil)
-	if err != nil {
-		return err
-	}
+	seen, missing := l.witnesses.Seen(ctx)
+	l.lost.Store(missing != nil && l.ctx.Err() == nil)
+	// One that shows this is enough, even if the others do not answer.
 	for _, s := range seen {
-		if err := l.remembers(s.Checkpoint.Tree()); errors.Is(err, errAhead) {
+		if err := l.remembers(s.Checkpoint.Tree()); errors.Is(err, ErrAhead) {
 			return l.contradicted(s.Witness, s.Note)
 		} else if err != nil {
 			return err
 		}
 	}
-	l.consulted = true
-	return nil
+	l.consulted = missing == nil
+	return missing
 }
 
-// remembers returns errAhead if a tree that this log's key has signed is none of
+// remembers returns ErrAhead if a tree that this log's key has signed is none of
 // this directory's. The guard knows of every signature that was made here.
 func (l *Log) remembers(t tlog.Tree) error {
 	signed := l.guard.tree
 	if t.N > signed.N {
-		return errAhead
+		return ErrAhead
 	}
 	root, err := l.tree.root(t.N, signed.N)
 	if err != nil {
 		return unsafeState(err)
 	}
 	if root != t.Hash {
-		return errAhead
+		return ErrAhead
 	}
 	return nil
 }
@@ -154,7 +196,7 @@ func (l *Log) contradicted(witness string, note []byte) error {
 	signed := l.guard.tree
 	l.evidence("ahead", fmt.Appendf(nil, "sumlog evidence v1 ahead\nlog %s\nwitness %s\nhere %d %v\n\n%s", l.VKey(), witness, signed.N, signed.Hash, note))
 	return fmt.Errorf("%w: %w: the witness %s shows a checkpoint signed by this log's key that is not in this directory, which has signed up to size %d: "+
-		"an older copy was put back, or another process signs with this key", ErrUnsafe, errAhead, witness, signed.N)
+		"an older copy was put back, or another process signs with this key", ErrUnsafe, ErrAhead, witness, signed.N)
 }
 
 // prove returns the consistency proof from size old to size n of the tree that
@@ -186,11 +228,24 @@ func (t tree) prove(old, n int64) ([]tlog.Hash, error) {
 	return out, nil
 }
 
-// lateNote hands the publisher a checkpoint with cosignatures that came after
-// its publication. The newest one counts: it has all that those before it had.
-func (l *Log) lateNote(note []byte) {
-	l.late.Store(&note)
-	l.wake()
+// tend takes in the cosignatures that came after the newest publication, and
+// has it cosigned again if what it has then is not enough.
+func (l *Log) tend() error {
+	if err := l.keepLate(); err != nil {
+		return err
+	}
+	if !l.stale() {
+		return nil
+	}
+	return l.refresh()
+}
+
+// keepLate takes in what came late in the last round.
+func (l *Log) keepLate() error {
+	if late := l.late.Swap(nil); late != nil {
+		return l.keep(*late)
+	}
+	return nil
 }
 
 // refresh has the newest publication cosigned again.
@@ -209,37 +264,51 @@ func (l *Log) keep(note []byte) error {
 	if !sameText(note, l.archive.last.Load().Checkpoint) {
 		return nil
 	}
-	if err := durable.WriteFile(l.root, cosignedFile, note, 0o644); err != nil {
-		return err
-	}
+	// Shown even if the disk is full, or the witnesses would be asked for it
+	// again and again.
 	l.cosigned = note
-	return nil
+	return durable.WriteFile(l.root, cosignedFile, note, 0o644)
 }
 
-// loadCosigned reads the file that keep wrote. One that is damaged or of another
-// checkpoint is none.
-func (l *Log) loadCosigned() error {
-	f, err := l.root.Open(cosignedFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil || fi.Size() > maxLine {
-		return err
-	}
-	note, err := l.root.ReadFile(cosignedFile)
-	if err != nil {
-		return err
-	}
-	last := l.archive.last.Load()
-	if _, err := l.signer.openNotes(note, last.TreeHead); err == nil {
+// loadCosigned takes in what keep wrote. A file that is damaged, cannot be read,
+// or is of another checkpoint is none: what is archived is served then.
+func (l *Log) loadCosigned() {
+	note, err := l.readCosigned()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		l.logger.Warn("kept cosignatures are not used", "file", cosignedFile, "err", err)
+	default:
 		l.cosigned = note
 	}
-	return nil
+}
+
+func (l *Log) readCosigned() ([]byte, error) {
+	f, err := l.root.Open(cosignedFile)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	note, err := io.ReadAll(io.LimitReader(f, checkpoint.MaxNote+1))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := checkpoint.ParseNote(note); err != nil {
+		return nil, err
+	}
+	last := l.archive.last.Load()
+	if _, err := l.signer.openNotes(note, last.TreeHead); err != nil {
+		return nil, err
+	}
+	if l.witnesses == nil {
+		return note, nil
+	}
+	// One cosignature that rotted spoils a note for those who know its key.
+	met, _ := l.witnesses.Met(note)
+	if archived, _ := l.witnesses.Met(last.Checkpoint); archived && !met {
+		return nil, errors.New("not what the witness policy wants, and what is archived is")
+	}
+	return note, nil
 }
 
 // newest returns the newest publication with all cosignatures that it has.

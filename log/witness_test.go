@@ -13,6 +13,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,8 +38,11 @@ type witness struct {
 
 	mu    sync.Mutex
 	down  bool
+	blind bool          // shows nothing
+	hold  chan struct{} // if set, cosigns nothing before it is closed
 	clock func() time.Time
 	asked int
+	views int
 	tree  tlog.Tree
 	note  []byte
 }
@@ -60,11 +66,26 @@ func (w *witness) set(f func()) {
 	f()
 }
 
-func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+// requests returns how often it was asked to cosign, and what it has seen.
+func (w *witness) requests() (cosign, view int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.asked, w.views
+}
+
+func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	if hold := w.hold; hold != nil && r.Method == http.MethodPost {
+		w.mu.Unlock()
+		<-hold
+		w.mu.Lock()
+	}
+	defer w.mu.Unlock()
+	if r.Method == http.MethodGet {
+		w.views++
+	}
 	switch {
-	case w.down:
+	case w.down, w.blind && r.Method == http.MethodGet:
 		http.Error(rw, "down", http.StatusBadGateway)
 		return
 	case r.Method == http.MethodGet && w.note == nil:
@@ -119,6 +140,30 @@ func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // the witnesses.
 func startWitnessed(t *testing.T, dir string, k int, evidence func(string, []byte), ws ...*witness) (*Log, error) {
 	t.Helper()
+	l, err := openWitnessed(t, dir, k, evidence, ws...)
+	if err != nil {
+		return nil, err
+	}
+	l.pause = 0
+	return l, l.startForTest(t)
+}
+
+// startForTest starts l over an index in memory, and closes it if it does not.
+func (l *Log) startForTest(t *testing.T) error {
+	t.Helper()
+	names := &memNames{l: l, m: make(map[module.Version]Entry)}
+	if err := names.Publish(l.Published()); err != nil {
+		t.Fatal(err)
+	}
+	err := l.Start(names)
+	if err != nil {
+		l.Close()
+	}
+	return err
+}
+
+func openWitnessed(t *testing.T, dir string, k int, evidence func(string, []byte), ws ...*witness) (*Log, error) {
+	t.Helper()
 	var text strings.Builder
 	group := fmt.Sprintf("group g %d", k)
 	for i, w := range ws {
@@ -141,19 +186,7 @@ func startWitnessed(t *testing.T, dir string, k int, evidence func(string, []byt
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := Open(Config{Dir: dir, Logger: testLogger(t), Witnesses: q, Interval: 10 * time.Millisecond, Evidence: evidence})
-	if err != nil {
-		return nil, err
-	}
-	names := &memNames{l: l, m: make(map[module.Version]Entry)}
-	if err := names.Publish(l.Published()); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Start(names); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
+	return Open(Config{Dir: dir, Logger: testLogger(t), Witnesses: q, Interval: 10 * time.Millisecond, Evidence: evidence})
 }
 
 func mustStartWitnessed(t *testing.T, dir string, k int, ws ...*witness) *Log {
@@ -364,12 +397,7 @@ func TestAhead(t *testing.T) {
 				if !idle {
 					go l.Append(context.Background(), record(2)) // another history
 				}
-				select {
-				case err = <-l.Failed():
-				case <-time.After(time.Minute):
-					err = errors.New("went on")
-				}
-				l.Close()
+				err = failure(l)
 			}
 			if !errors.Is(err, ErrUnsafe) {
 				t.Errorf("an older directory: %v", err)
@@ -389,6 +417,301 @@ func TestAhead(t *testing.T) {
 				t.Error("no evidence")
 			}
 		})
+	}
+}
+
+// failure returns why a log stopped signing, and closes it.
+func failure(l *Log) (err error) {
+	select {
+	case err = <-l.Failed():
+	case <-time.After(time.Minute):
+		err = errors.New("went on")
+	}
+	l.Close()
+	return err
+}
+
+// TestAheadAlone has no quorum that would answer, and one witness that shows
+// what an older directory does not have.
+func TestAheadAlone(t *testing.T) {
+	dir := newDir(t)
+	a, b := newWitness(t, "a"), newWitness(t, "b")
+	l := mustStartWitnessed(t, dir, 2, a, b)
+	older := copyDir(t, dir)
+	if _, err := l.Append(t.Context(), record(0)); err != nil {
+		t.Fatal(err)
+	}
+	closeLog(t, l)
+	b.set(func() { b.down = true })
+	l, err := openWitnessed(t, older, 2, nil, a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.round = time.Second // for those who do not answer
+	if err = l.startForTest(t); err == nil {
+		err = failure(l)
+	}
+	if !errors.Is(err, ErrUnsafe) {
+		t.Errorf("an older directory: %v", err)
+	}
+}
+
+// TestTwice runs two copies of one directory. Both were what the witness had
+// seen when they started.
+func TestTwice(t *testing.T) {
+	a := newWitness(t, "a")
+	for size := range 2 { // of the second, when it is stopped, less one
+		dir := newDir(t)
+		a.set(func() { a.tree, a.note = tlog.Tree{}, nil })
+		l := mustStartWitnessed(t, dir, 1, a)
+		if _, err := l.Append(t.Context(), record(0)); err != nil {
+			t.Fatal(err)
+		}
+		closeLog(t, l)
+		other := copyDir(t, dir)
+		_, before := a.requests()
+		l = mustStartWitnessed(t, dir, 1, a)
+		twin := mustStartWitnessed(t, other, 1, a)
+		eventually(t, "both have asked", func() bool { _, n := a.requests(); return n == before+2 })
+		for i := range 2 - size {
+			if _, err := l.Append(t.Context(), record(1+i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		go twin.Append(context.Background(), record(9))
+		if err := failure(twin); !errors.Is(err, ErrAhead) || !errors.Is(err, ErrUnsafe) {
+			t.Errorf("a second history: %v", err)
+		}
+		if n := twin.Published().Size; n != 1 {
+			t.Errorf("a second history was published: size %d", n)
+		}
+		closeLog(t, l)
+	}
+}
+
+// TestConsult has a witness that would cosign and does not say what it has seen:
+// nothing is signed.
+func TestConsult(t *testing.T) {
+	a := newWitness(t, "a")
+	a.set(func() { a.blind = true })
+	l, err := openWitnessed(t, newDir(t), 1, nil, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeLog(t, l)
+	if l.Ready() == nil {
+		t.Error("ready without any cosignature")
+	}
+	l.round = 100 * time.Millisecond
+	l.names = &memNames{l: l, m: make(map[module.Version]Entry)}
+	for range 2 { // as the publisher, which is not started, would
+		if err := l.publish(); !errors.Is(err, quorum.ErrQuorum) || !l.lost.Load() {
+			t.Errorf("published: %v", err)
+		}
+	}
+	if n, _ := a.requests(); n > 0 {
+		t.Errorf("asked %d times to cosign", n)
+	}
+	a.set(func() { a.blind = false })
+	if err := l.publish(); err != nil || l.Ready() != nil {
+		t.Errorf("it says what it has seen: %v, %v", err, l.Ready())
+	}
+}
+
+// TestInterval spares the witnesses: publications keep their distance.
+func TestInterval(t *testing.T) {
+	a := newWitness(t, "a")
+	l, err := openWitnessed(t, newDir(t), 1, nil, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.interval = 300 * time.Millisecond
+	if err := l.startForTest(t); err != nil {
+		t.Fatal(err)
+	}
+	defer closeLog(t, l)
+	begin := time.Now()
+	for i := range 4 {
+		if _, err := l.Append(t.Context(), record(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(begin); took < 3*l.interval {
+		t.Errorf("4 publications took %v", took)
+	}
+}
+
+// TestLate takes in what comes after the publication, and asks nobody for it.
+func TestLate(t *testing.T) {
+	dir := newDir(t)
+	a, b := newWitness(t, "a"), newWitness(t, "b")
+	l, err := openWitnessed(t, dir, 1, nil, a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold := make(chan struct{})
+	b.set(func() { b.hold = hold })
+	if err := l.startForTest(t); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(t.Context(), record(0)); err != nil {
+		t.Fatal(err)
+	}
+	if n := cosigners(t, l, a, b); n != 1 {
+		t.Errorf("%d cosignatures, want 1", n)
+	}
+	before, _ := a.requests()
+	close(hold)
+	eventually(t, "the other cosigns", func() bool { return cosigners(t, l, a, b) == 2 })
+	closeLog(t, l)
+	if n, _ := a.requests(); n != before {
+		t.Errorf("asked %d times for it", n-before)
+	}
+	if l, err = openWitnessed(t, dir, 1, nil, a, b); err != nil {
+		t.Fatal(err)
+	}
+	defer closeLog(t, l)
+	if n := cosigners(t, l, a, b); n != 2 {
+		t.Errorf("after a restart %d cosignatures, want 2", n)
+	}
+}
+
+// TestClockBehind has a witness whose cosignatures are old when they are made.
+// Asking it again at once would give no better ones.
+func TestClockBehind(t *testing.T) {
+	a := newWitness(t, "a")
+	a.set(func() { a.clock = func() time.Time { return time.Now().Add(-RefreshAge - time.Minute) } })
+	l, err := openWitnessed(t, newDir(t), 1, nil, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.startForTest(t); err != nil {
+		t.Fatal(err)
+	}
+	defer closeLog(t, l)
+	if _, err := l.Append(t.Context(), record(0)); err != nil {
+		t.Fatal(err)
+	}
+	a.set(func() { a.asked = 0 })
+	for range 100 {
+		l.wake()
+		time.Sleep(5 * time.Millisecond)
+	}
+	if n, _ := a.requests(); n > 0 {
+		t.Errorf("asked %d times more", n)
+	}
+}
+
+// TestCosignedFile reads cosignatures that were kept beside the archive. Whatever
+// became of the file, the log serves what its clients accept.
+func TestCosignedFile(t *testing.T) {
+	a := newWitness(t, "a")
+	dir := newDir(t)
+	l := mustStartWitnessed(t, dir, 1, a)
+	if _, err := l.Append(t.Context(), record(0)); err != nil {
+		t.Fatal(err)
+	}
+	note := l.Published().Checkpoint
+	closeLog(t, l)
+	a.set(func() { a.down = true })
+	last := bytes.LastIndexByte(note, ' ')
+	file := filepath.Join(dir, cosignedFile)
+	write := func(text []byte) error { return os.WriteFile(file, text, 0o644) }
+	for name, damage := range map[string]func() error{
+		"rotten":    func() error { return write(slices.Concat(note[:last+20], []byte("AAAAAA"), note[last+26:])) },
+		"torn":      func() error { return write(note[:len(note)-1]) },
+		"zeros":     func() error { return write(make([]byte, len(note))) },
+		"large":     func() error { return write(bytes.Repeat(note, 1+checkpoint.MaxNote/len(note))) },
+		"unsigned":  func() error { return write(note[:bytes.LastIndex(note, []byte("— a"))]) },
+		"directory": func() error { return errors.Join(os.RemoveAll(file), os.Mkdir(file, 0o755)) },
+	} {
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		l, err := openWitnessed(t, dir, 1, nil, a)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if met, _ := l.witnesses.Met(l.Published().Checkpoint); !met {
+			t.Errorf("%s: served\n%s", name, l.Published().Checkpoint)
+		}
+		closeLog(t, l)
+		if err := os.RemoveAll(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestLateOfBefore hands in what came late in the round before the last, which
+// must not take the place of what is newer.
+func TestLateOfBefore(t *testing.T) {
+	a, b := newWitness(t, "a"), newWitness(t, "b")
+	l, err := openWitnessed(t, newDir(t), 1, nil, a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeLog(t, l)
+	// As the publisher, which is not started, would.
+	l.names = &memNames{l: l, m: make(map[module.Version]Entry)}
+	b.set(func() { b.down = true })
+	if err := l.publish(); err != nil {
+		t.Fatal(err)
+	}
+	before, old := l.late, l.Published().Checkpoint
+	l.asked, l.cosigned = time.Time{}, nil // as under a new policy
+	if err := l.publish(); err != nil {
+		t.Fatal(err)
+	}
+	before.Store(&old)
+	fresh := l.Published().Checkpoint
+	l.cosigned = append(bytes.Clone(fresh), "— x AAAAAAA=\n"...)
+	if err := l.publish(); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.Published().Checkpoint; bytes.Equal(got, old) {
+		t.Error("cosignatures of the round before are back")
+	}
+}
+
+// TestSetPolicy: after a change of the policy its witnesses are asked what
+// they have seen before anything is signed for them.
+func TestSetPolicy(t *testing.T) {
+	dir := newDir(t)
+	a, b := newWitness(t, "a"), newWitness(t, "b")
+	l := mustStartWitnessed(t, dir, 1, a)
+	if _, err := l.Append(t.Context(), record(0)); err != nil {
+		t.Fatal(err)
+	}
+	closeLog(t, l)
+	older := copyDir(t, dir)
+	l = mustStartWitnessed(t, dir, 1, b)
+	if _, err := l.Append(t.Context(), record(1)); err != nil {
+		t.Fatal(err)
+	}
+	closeLog(t, l)
+
+	l = mustStartWitnessed(t, older, 1, a) // a has seen no more than this copy
+	defer l.Close()
+	eventually(t, "it is cosigned", func() bool { return l.Ready() == nil })
+	asked, _ := b.requests()
+	p, err := policy.Parse(fmt.Appendf(nil, "witness w %s %s\nquorum w\n", b.cosigner.Key(), b.url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SetPolicy(p); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-l.Failed():
+		if !errors.Is(err, ErrAhead) {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("went on")
+	}
+	if n, _ := b.requests(); n != asked {
+		t.Errorf("it was asked to cosign %d times", n-asked)
 	}
 }
 

@@ -123,6 +123,8 @@ func public(err error) *publicError {
 		return &publicError{status: http.StatusBadGateway, text: upstream.ErrSecurity.Error()}
 	case errors.Is(err, admit.ErrTimeout), errors.Is(err, admit.ErrBusy):
 		return &publicError{http.StatusServiceUnavailable, err.Error(), soon}
+	case errors.Is(err, log.ErrQuorum):
+		return &publicError{http.StatusServiceUnavailable, "no quorum of witnesses, new versions have to wait; try again later", soon}
 	case errors.Is(err, log.ErrBusy):
 		return &publicError{http.StatusServiceUnavailable, log.ErrBusy.Error(), soon}
 	case errors.Is(err, log.ErrClosed):

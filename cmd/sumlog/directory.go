@@ -43,3 +43,12 @@ func hintOpen(err error, dir string) error {
 	}
 	return err
 }
+
+// hintAhead adds what is left to do about a log whose key has signed more than
+// the directory has.
+func hintAhead(err error) error {
+	if !errors.Is(err, log.ErrAhead) {
+		return err
+	}
+	return cli.Hint(err, "end the other process, or put the newest copy of the data directory back; if that is lost, begin a new log under another name")
+}

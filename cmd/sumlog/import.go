@@ -70,7 +70,7 @@ func (c *call) openForWork(ctx context.Context, what string, expect func(log.Rec
 	}, l)
 	m.End()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, hintAhead(err)
 	}
 	return a, c.Meter(what, logger), nil
 }

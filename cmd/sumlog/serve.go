@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/signal"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -54,9 +55,11 @@ const (
 	maxReadHeader = 10 * time.Second
 	// Its end cancels the context of a request under way, so it is longer than
 	// any answer but a zip's, which does not look at its context.
-	maxRead   = 5 * time.Minute
-	maxIdle   = 2 * time.Minute
-	maxHeader = 16 << 10
+	maxRead = 5 * time.Minute
+	maxIdle = 2 * time.Minute
+
+	maxInterval = 10 * time.Second // between publications
+	maxHeader   = 16 << 10
 
 	// SIGTERM ends the process within 10 s.
 	maxDrain = 3 * time.Second // for requests under way
@@ -78,6 +81,10 @@ func runServe(ctx context.Context, c *call) error {
 		return err
 	}
 	logger := c.logger()
+	// Before there is anything to reload: by default, it ends the process.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	l, err := c.openSigning(logger)
 	if err != nil {
 		return err
@@ -123,17 +130,17 @@ func runServe(ctx context.Context, c *call) error {
 	}
 	if err != nil {
 		s.http.Close()
-		return err
+		return hintAhead(err)
 	}
 	c.greet(l, ln.Addr())
-	return c.attend(ctx, l, func() error { return s.wait(ctx, a, served) }, logger)
+	return c.attend(ctx, hup, l, func() error { return s.wait(ctx, a, served) }, logger)
 }
 
 // attend listens to the operator while serve runs.
-func (c *call) attend(ctx context.Context, l *log.Log, serve func() error, logger *slog.Logger) error {
+func (c *call) attend(ctx context.Context, hup <-chan os.Signal, l *log.Log, serve func() error, logger *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var reloader sync.WaitGroup
-	reloader.Go(func() { c.reloadPolicy(ctx, l, logger) })
+	reloader.Go(func() { c.reloadPolicy(ctx, hup, l, logger) })
 	defer reloader.Wait()
 	defer cancel()
 	return serve()
@@ -141,8 +148,9 @@ func (c *call) attend(ctx context.Context, l *log.Log, serve func() error, logge
 
 // checkServe checks what needs no look at anything else.
 func (c *call) checkServe() error {
-	if c.opts.interval < 0 {
-		return cli.Usagef("-publish-interval %v is negative", c.opts.interval)
+	// A longer one would have admissions refused that only wait for it.
+	if c.opts.interval < 0 || c.opts.interval > maxInterval {
+		return cli.Usagef("-publish-interval %v is not between 0 and %v", c.opts.interval, maxInterval)
 	}
 	host, _, err := net.SplitHostPort(c.opts.listen)
 	if err != nil {
@@ -323,5 +331,9 @@ func signingStopped(err error) error {
 	if !errors.Is(err, log.ErrUnsafe) {
 		err = fmt.Errorf("%w: %w", log.ErrUnsafe, err)
 	}
-	return cli.Hint(fmt.Errorf("signing stopped: %w", err), "sumlog check -dir DIR says whether the state is sound")
+	err = fmt.Errorf("signing stopped: %w", err)
+	if errors.Is(err, log.ErrAhead) {
+		return hintAhead(err) // the state, as such, is sound
+	}
+	return cli.Hint(err, "sumlog check -dir DIR says whether the state is sound")
 }

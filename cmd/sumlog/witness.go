@@ -13,8 +13,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"example.org/sumlog/internal/checkpoint"
@@ -106,26 +104,22 @@ func cosigned(note []byte) bool {
 
 // reloadPolicy reads the policy again whenever the process gets SIGHUP, until
 // ctx ends. A policy that cannot be used changes nothing.
-func (c *call) reloadPolicy(ctx context.Context, l *log.Log, logger *slog.Logger) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func (c *call) reloadPolicy(ctx context.Context, hup <-chan os.Signal, l *log.Log, logger *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 		}
-		if err := c.reload(); err != nil {
+		if err := c.reload(l); err != nil {
 			logger.Error("settings not reloaded, going on with the old ones", "err", err)
 			continue
 		}
 		logger.Info("witness policy reloaded", "file", c.opts.policy)
-		l.Recosign()
 	}
 }
 
-func (c *call) reload() error {
+func (c *call) reload(l *log.Log) error {
 	if c.witnesses == nil {
 		return errors.New("there is no witness policy, and nothing else can be reloaded")
 	}
@@ -133,5 +127,5 @@ func (c *call) reload() error {
 	if err != nil {
 		return err
 	}
-	return c.witnesses.Reload(p)
+	return l.SetPolicy(p)
 }

@@ -167,17 +167,23 @@ func (n Note) Bytes() []byte {
 // there is none.
 func (n Note) Verify(keys ...*Key) ([]Signature, error) {
 	var out []Signature
-	seen := make(map[*Key]bool, len(keys))
+	seen := make(map[*Key][]byte, len(keys))
 	for _, s := range n.Signatures {
 		for _, k := range keys {
 			if s.Name != k.name || s.ID != k.id {
 				continue
 			}
+			first, ok := seen[k]
+			// Anybody can repeat a line as often as there is room for it, and has
+			// to pay for it himself.
+			if ok && bytes.Equal(first, s.Bytes) {
+				continue
+			}
 			if !k.Verify(n.Text, s.Bytes) {
 				return nil, fmt.Errorf("%w: %s+%08x", ErrBadSignature, s.Name, s.ID)
 			}
-			if !seen[k] {
-				seen[k] = true
+			if !ok {
+				seen[k] = s.Bytes
 				out = append(out, s)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -305,5 +306,27 @@ func TestParseRequestsMalformed(t *testing.T) {
 	most := "subtree 0 1\n" + strings.Repeat(hash, MaxProof+1) + "\nnote"
 	if r, err := ParseSubtreeRequest([]byte(most)); err != nil || string(r.Bytes()) != most {
 		t.Errorf("ParseSubtreeRequest with %d hashes: %v", MaxProof, err)
+	}
+}
+
+// A line that is repeated costs no more than one.
+func TestVerifyRepeated(t *testing.T) {
+	a := newTextSigner(t, "a.example")
+	one := Note{"text\n", []Signature{a.sign("text\n")}}
+	many := one
+	many.Signatures = slices.Repeat(one.Signatures, MaxSignatures)
+	cost := func(n Note) time.Duration {
+		least := time.Hour
+		for range 50 {
+			begin := time.Now()
+			if sigs, err := n.Verify(a.key); err != nil || len(sigs) != 1 {
+				t.Fatal(err)
+			}
+			least = min(least, time.Since(begin))
+		}
+		return least
+	}
+	if x, y := cost(one), cost(many); y > MaxSignatures/4*x {
+		t.Errorf("%v for one line, %v for %d", x, y, MaxSignatures)
 	}
 }

@@ -15,9 +15,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
+
+	"example.org/sumlog/internal/retry"
 )
 
 // An HTTPConfig configures an [HTTP]. The zero value is right for production.
@@ -152,7 +153,7 @@ func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64) ([]byte, e
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, &StatusError{u.Redacted(), resp.StatusCode, parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())}
+		return nil, &StatusError{u.Redacted(), resp.StatusCode, retry.After(resp.Header.Get("Retry-After"), time.Now())}
 	}
 	switch enc := resp.Header.Get("Content-Encoding"); strings.ToLower(enc) {
 	case "", "identity":
@@ -168,24 +169,6 @@ func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64) ([]byte, e
 	default:
 		return nil, fmt.Errorf("content encoding %.40q", enc)
 	}
-}
-
-// parseRetryAfter parses the field of RFC 9110, section 10.2.3: seconds or a
-// date. What it cannot read is 0; more than a day is a day.
-func parseRetryAfter(s string, now time.Time) time.Duration {
-	const most = 24 * time.Hour
-	if s != "" && strings.Trim(s, "0123456789") == "" {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil || n > int64(most/time.Second) {
-			return most
-		}
-		return time.Duration(n) * time.Second
-	}
-	t, err := http.ParseTime(s)
-	if err != nil {
-		return 0
-	}
-	return min(max(t.Sub(now), 0), most)
 }
 
 // Source returns the log at prefix, an http:// or https:// URL.

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"example.org/sumlog/internal/retry"
 )
 
 // newClient returns a client that follows no redirects, and what closes its
@@ -91,7 +93,7 @@ func (m *member) do(ctx context.Context, method, path string, body []byte) (*ans
 		return nil, broken(err)
 	}
 	defer resp.Body.Close()
-	a := &answer{status: resp.StatusCode, kind: resp.Header.Get("Content-Type"), wait: retryAfter(resp.Header.Get("Retry-After"))}
+	a := &answer{status: resp.StatusCode, kind: resp.Header.Get("Content-Type"), wait: min(retry.After(resp.Header.Get("Retry-After"), time.Now()), maxWait)}
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return nil, broken(err)
@@ -100,19 +102,6 @@ func (m *member) do(ctx context.Context, method, path string, body []byte) (*ans
 		return nil, fail(garbage, "more than %d bytes", maxAnswer)
 	}
 	return a, nil
-}
-
-// retryAfter parses Retry-After, which is a number of seconds or a date. It
-// takes no more than maxWait, so that a witness cannot say good-bye for ever.
-func retryAfter(s string) time.Duration {
-	if n, err := strconv.ParseUint(s, 10, 63); err == nil {
-		return time.Duration(min(n, uint64(maxWait/time.Second))) * time.Second
-	}
-	t, err := http.ParseTime(s)
-	if err != nil {
-		return 0
-	}
-	return min(max(time.Until(t), 0), maxWait)
 }
 
 // size returns the size in the answer to a conflict.

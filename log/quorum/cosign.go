@@ -69,6 +69,12 @@ func (q *Quorum) Cosign(ctx context.Context, req Request, late func(note []byte)
 	if err != nil {
 		return nil, err
 	}
+	// What a witness has shown since the last round is known before this one's
+	// checkpoint leaves the process.
+	if err := q.contradiction(r); err != nil {
+		return nil, err
+	}
+	r.askAll()
 	for {
 		if note, err := q.step(r); note != nil || err != nil {
 			return note, err
@@ -83,7 +89,7 @@ func (q *Quorum) Cosign(ctx context.Context, req Request, late func(note []byte)
 	}
 }
 
-// begin ends the last round and begins one.
+// begin ends the last round and begins one, in which nobody is asked yet.
 func (q *Quorum) begin(req Request, late func([]byte)) (*round, error) {
 	c, n, err := q.own(req.Note)
 	if err != nil {
@@ -105,19 +111,26 @@ func (q *Quorum) begin(req Request, late func([]byte)) (*round, error) {
 	q.round, q.newest = r, c
 	q.mu.Unlock()
 	r.keep(last.end())
-	r.askAll()
 	return r, nil
 }
 
-// step returns what Cosign returns, if that is clear already.
-func (q *Quorum) step(r *round) ([]byte, error) {
+// contradiction returns the AheadError that a witness gave reason for, if any.
+func (q *Quorum) contradiction(r *round) error {
 	q.mu.Lock()
 	ahead, newest := q.ahead, q.newest
 	q.ahead = nil
 	q.mu.Unlock()
 	// It may have come late in the round before, and this one be what it showed.
 	if ahead != nil && (ahead.Checkpoint.Size > newest.Size || !r.consistent(ahead.Checkpoint)) {
-		return nil, ahead
+		return ahead
+	}
+	return nil
+}
+
+// step returns what Cosign returns, if that is clear already.
+func (q *Quorum) step(r *round) ([]byte, error) {
+	if err := q.contradiction(r); err != nil {
+		return nil, err
 	}
 	if note := r.done(); note != nil {
 		return note, nil

@@ -40,14 +40,14 @@ import (
 )
 
 const (
-	timeout   = 10 * time.Second       // of one request
-	maxAnswer = 64 << 10               // bytes of an answer's body
-	retries   = 2                      // of a request after 409, in one round
-	maxFuture = 5 * time.Minute        // that a cosignature may be ahead of the clock
-	maxWait   = 10 * time.Minute       // that is taken from a Retry-After
-	maxRest   = time.Minute            // for which a failing witness is left alone
-	grace     = 500 * time.Millisecond // for the other witnesses when a quorum of them has shown what it has seen
-	maxKept   = time.Minute            // that a cosignature of a failed round counts in the next
+	timeout   = 10 * time.Second // of one request
+	maxAnswer = 64 << 10         // bytes of an answer's body
+	retries   = 2                // of a request after 409, in one round
+	maxFuture = 5 * time.Minute  // that a cosignature may be ahead of the clock
+	maxWait   = 10 * time.Minute // that is taken from a Retry-After: no witness says good-bye for ever
+	maxRest   = time.Minute      // for which a failing witness is left alone
+	grace     = 2 * time.Second  // for the other witnesses when a quorum of them has shown what it has seen
+	maxKept   = time.Minute      // that a cosignature of a failed round counts in the next
 )
 
 // ErrQuorum says that too few witnesses have cosigned, or answered.

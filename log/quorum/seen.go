@@ -22,7 +22,7 @@ type Seen struct {
 
 // Seen asks all witnesses for what they have seen of this log, those that fail
 // again and again, until those that answered would meet the quorum, and a moment
-// longer for the others. It returns what each shows that the log has signed, in
+// longer for those that have not said anything yet. It returns what each shows that the log has signed, in
 // the order of the policy; one that has seen nothing shows nothing. When ctx ends
 // before, Seen returns what there is and a [MissingError].
 //
@@ -42,14 +42,20 @@ func (q *Quorum) Seen(ctx context.Context) ([]Seen, error) {
 		wg.Go(func() { m.look(ctx, views) })
 	}
 
-	shown := make(map[*member]Seen)
+	shown, heard := make(map[*member]Seen), make(map[*member]bool)
 	var enough <-chan time.Time
 	for len(r.got) < len(r.members) {
-		if enough == nil && r.meets(r.has) {
-			enough = time.After(grace)
+		if r.meets(r.has) {
+			if len(heard) == len(r.members) {
+				return r.seen(shown), nil // the others have failed, and are not waited for
+			}
+			if enough == nil {
+				enough = time.After(grace)
+			}
 		}
 		select {
 		case v := <-views:
+			heard[v.m] = true
 			if v.err != nil {
 				r.failed[v.m] = v.err
 				break

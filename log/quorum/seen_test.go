@@ -53,7 +53,7 @@ func TestSeen(t *testing.T) {
 		{"nothing yet", allOfThree, func(a, b, c *fakeWitness) {}, "", 0, ""},
 		{"one knows", allOfThree, func(a, b, c *fakeWitness) { b.holds(l, 7) }, "b 7", 0, ""},
 		{"all, one a fork", allOfThree, func(a, b, c *fakeWitness) { a.holds(l, 9); b.holds(fork, 30); c.holds(l, 90) }, "a 9, b 30, c 90", 0, ""},
-		{"down for the others", twoOfThree, func(a, b, c *fakeWitness) { a.badView = down; c.holds(l, 3) }, "c 3", grace, ""},
+		{"down for the others", twoOfThree, func(a, b, c *fakeWitness) { a.badView = down; c.holds(l, 3) }, "c 3", 0, ""},
 		{"hanging for the others", twoOfThree, func(a, b, c *fakeWitness) { a.badView = hang; c.holds(l, 3) }, "c 3", grace, ""},
 		{"a moment late", oneOfThree, func(a, b, c *fakeWitness) {
 			c.badView = func(w http.ResponseWriter, r *http.Request) {
@@ -209,12 +209,17 @@ func TestAheadLater(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(6 * time.Second)
+		ws[1].asked()
 		var a *AheadError
-		if _, err := q.Cosign(t.Context(), l.request(50), nil); !errors.As(err, &a) || a.Checkpoint.Size != 70 {
+		if _, err := q.Cosign(t.Context(), l.request(60), nil); !errors.As(err, &a) || a.Checkpoint.Size != 70 {
 			t.Fatalf("the next round: %v", err)
 		}
+		synctest.Wait()
+		if olds := ws[1].asked(); len(olds) > 0 {
+			t.Error("a checkpoint was shown though it was known that it must not exist")
+		}
 		// It is left alone now, and the others suffice.
-		if _, err := q.Cosign(t.Context(), l.request(50), nil); err != nil {
+		if _, err := q.Cosign(t.Context(), l.request(60), nil); err != nil {
 			t.Error(err)
 		}
 		// The log's owner finds that it did sign it, and goes on from there.

@@ -84,7 +84,7 @@ const (
 
 // ErrTimeout is the error of one who waited long enough. The work goes on, so
 // trying later is right.
-var ErrTimeout = errors.New("still being fetched, try again in a moment")
+var ErrTimeout = errors.New("still being fetched or published, try again in a moment")
 
 // ErrBusy is the error of a request that needs an upstream while too many
 // others do.

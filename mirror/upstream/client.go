@@ -17,11 +17,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"example.org/sumlog/internal/retry"
 )
 
 // UserAgent is what upstreams see in their logs.
@@ -232,7 +233,7 @@ func (c *Client) try(ctx context.Context, u *url.URL, user *url.Userinfo, limit 
 		return &Error{
 			URL:        redact(u),
 			Status:     resp.StatusCode,
-			RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()),
+			RetryAfter: retry.After(resp.Header.Get("Retry-After"), time.Now()),
 			Text:       errorText(resp.Header.Get("Content-Type"), body),
 		}
 	}
@@ -285,27 +286,6 @@ func (r *steadyReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	r.timer.Stop()
 	return n, err
-}
-
-// parseRetryAfter parses the field of RFC 9110, section 10.2.3: seconds or a
-// date. What it cannot read is 0; more than a day is a day.
-func parseRetryAfter(s string, now time.Time) time.Duration {
-	const most = 24 * time.Hour
-	if s == "" {
-		return 0
-	}
-	if strings.Trim(s, "0123456789") == "" {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil || n > int64(most/time.Second) {
-			return most
-		}
-		return time.Duration(n) * time.Second
-	}
-	t, err := http.ParseTime(s)
-	if err != nil {
-		return 0
-	}
-	return min(max(t.Sub(now), 0), most)
 }
 
 // errorText returns what an error's body says to a human: its first paragraph,

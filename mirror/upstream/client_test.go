@@ -298,41 +298,6 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestParseRetryAfter(t *testing.T) {
-	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	tests := map[string]time.Duration{
-		"":                              0,
-		"0":                             0,
-		"7":                             7 * time.Second,
-		"-7":                            0,
-		"+7":                            0,
-		"7.5":                           0,
-		"soon":                          0,
-		"86401":                         24 * time.Hour,
-		"99999999999999999999":          24 * time.Hour,
-		"9223372036854775807":           24 * time.Hour,
-		"Sun, 22 Nov 2026 12:00:30 GMT": 30 * time.Second,
-		"Sun, 22 Nov 2026 11:59:30 GMT": 0,
-		"Sun, 22 Nov 2093 11:59:30 GMT": 24 * time.Hour,
-	}
-	for s, want := range tests {
-		if got := parseRetryAfter(s, now); got != want {
-			t.Errorf("parseRetryAfter(%q) = %v, want %v", s, got, want)
-		}
-	}
-}
-
-func FuzzParseRetryAfter(f *testing.F) {
-	for _, s := range []string{"", "7", "-1", "99999999999999999999", "Sun, 22 Nov 2026 12:00:30 GMT", "Sunday, 22-Nov-26 12:00:30 GMT"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if d := parseRetryAfter(s, time.Now()); d < 0 || d > 24*time.Hour {
-			t.Errorf("parseRetryAfter(%q) = %v", s, d)
-		}
-	})
-}
-
 func TestErrorText(t *testing.T) {
 	const plain = "text/plain; charset=UTF-8"
 	tests := []struct{ kind, body, want string }{

@@ -5,13 +5,13 @@
 package index
 
 import (
-	"database/sql/driver"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/internal/sqlite"
 	"example.org/sumlog/log"
 )
 
@@ -53,16 +53,16 @@ func build(c Config) (err error) {
 // arrival they would cost more than ten times as much.
 func fill(path string, root *os.Root, c Config) error {
 	// No journal and no sync: whatever happens before the end, the file goes.
-	conn, err := openConn(path, "rw", "page_size=8192", "journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-8192")
+	conn, err := sqlite.Open(path, "rw", "page_size=8192", "journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-8192")
 	if err != nil {
 		return err
 	}
 	err = fillConn(conn, root, c)
-	return errors.Join(err, conn.close())
+	return errors.Join(err, conn.Close())
 }
 
-func fillConn(conn *conn, root *os.Root, c Config) error {
-	if err := conn.exec(schema + "PRAGMA user_version = 1; BEGIN"); err != nil {
+func fillConn(conn *sqlite.Conn, root *os.Root, c Config) error {
+	if err := conn.Exec(schema + "PRAGMA user_version = 1; BEGIN"); err != nil {
 		return err
 	}
 	w, err := newWriter(conn)
@@ -102,7 +102,7 @@ func fillConn(conn *conn, root *os.Root, c Config) error {
 	if err := w.writeState(st); err != nil {
 		return err
 	}
-	return conn.exec("COMMIT")
+	return conn.Exec("COMMIT")
 }
 
 // fillLines reads all entries up to head, writes their lines, gives them to s,
@@ -136,18 +136,18 @@ const bulkRows = 32
 // A bulk inserts rows that are known to differ in name.
 type bulk struct {
 	w    *writer
-	many *stmt // inserts bulkRows rows
+	many *sqlite.Stmt // inserts bulkRows rows
 	rows []row
-	args []driver.Value
+	args []sqlite.Value
 }
 
 func newBulk(w *writer) (*bulk, error) {
 	b := &bulk{w: w, rows: make([]row, 0, bulkRows)}
 	// OR FAIL: without it SQLite would prepare to take back the first rows of
 	// a statement when a later one fails. Here the whole file would go.
-	return b, w.conn.prepareAll(map[**stmt]query{
-		&b.many: {"INSERT OR FAIL INTO entries (path, version, idx, time, hashes) VALUES (?, ?, ?, ?, ?)" +
-			strings.Repeat(", (?, ?, ?, ?, ?)", bulkRows-1), 0},
+	return b, w.conn.Prepare(map[**sqlite.Stmt]string{
+		&b.many: "INSERT OR FAIL INTO entries (path, version, idx, time, hashes) VALUES (?, ?, ?, ?, ?)" +
+			strings.Repeat(", (?, ?, ?, ?, ?)", bulkRows-1),
 	})
 }
 
@@ -162,7 +162,7 @@ func (b *bulk) add(r row) error {
 		b.args = append(b.args, r.path, r.version, r.index, r.time, r.hashes[:])
 	}
 	b.rows = b.rows[:0]
-	return b.many.run(nil, b.args...)
+	return b.many.Run(nil, b.args...)
 }
 
 // flush inserts what is left.

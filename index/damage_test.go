@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/sumlog/internal/sqlite"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -136,11 +137,11 @@ func TestFull(t *testing.T) {
 	if err := x.Publish(m.Published()); err != nil {
 		t.Fatal(err)
 	}
-	v, err := x.w.conn.queryRow("PRAGMA page_count", 1)
+	v, err := x.w.conn.First("PRAGMA page_count")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := x.w.conn.queryRow(fmt.Sprint("PRAGMA max_page_count = ", v[0]), 1); err != nil {
+	if _, err := x.w.conn.First(fmt.Sprint("PRAGMA max_page_count = ", v[0])); err != nil {
 		t.Fatal(err)
 	}
 	before := m.Published().Size
@@ -155,7 +156,7 @@ func TestFull(t *testing.T) {
 			t.Fatalf("Find of what is not applied = %v, %v", ok, err)
 		}
 	}
-	if _, err := x.w.conn.queryRow("PRAGMA max_page_count = 100000", 1); err != nil {
+	if _, err := x.w.conn.First("PRAGMA max_page_count = 100000"); err != nil {
 		t.Fatal(err)
 	}
 	if err := x.Publish(m.Published()); err != nil {
@@ -261,14 +262,14 @@ func TestInconsistent(t *testing.T) {
 		"INSERT INTO lines SELECT 3, time, sum, text FROM lines WHERE chunk = 2",
 	} {
 		bad := copyDB(t, path)
-		c, err := openConn(bad, "rw")
+		c, err := sqlite.Open(bad, "rw")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.exec(sql); err != nil {
+		if err := c.Exec(sql); err != nil {
 			t.Fatalf("%s: %v", sql, err)
 		}
-		c.close()
+		c.Close()
 		if !reopen(t, bad, m, want) {
 			t.Errorf("%s: not made again", sql)
 		}

@@ -6,7 +6,6 @@ package index
 
 import (
 	"crypto/sha256"
-	"database/sql/driver"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -20,7 +19,9 @@ import (
 	"strings"
 	"time"
 
+	"example.org/sumlog/internal/sqlite"
 	"example.org/sumlog/log"
+	sqlite3 "github.com/mattn/go-sqlite3"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -118,13 +119,13 @@ func (r *row) sum() uint64 {
 
 // A writer is the one connection that changes a database.
 type writer struct {
-	conn   *conn
+	conn   *sqlite.Conn
 	state  state
-	insert *stmt // entries
-	where  *stmt // index of an entry
-	chunk  *stmt // text of a chunk
-	put    *stmt // lines
-	meta   *stmt
+	insert *sqlite.Stmt // entries
+	where  *sqlite.Stmt // index of an entry
+	chunk  *sqlite.Stmt // text of a chunk
+	put    *sqlite.Stmt // lines
+	meta   *sqlite.Stmt
 }
 
 // openWriter opens the database at path and reads its state. The error is
@@ -135,7 +136,7 @@ func openWriter(path string) (*writer, error) {
 	}
 	// The database follows from the log, so a transaction lost with the power
 	// is applied again: NORMAL, which keeps it consistent, is enough.
-	c, err := openConn(path, "rw", "journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0", "cache_size=-8192", "journal_size_limit=16777216")
+	c, err := sqlite.Open(path, "rw", "journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0", "cache_size=-8192", "journal_size_limit=16777216")
 	if err != nil {
 		return nil, err
 	}
@@ -144,15 +145,15 @@ func openWriter(path string) (*writer, error) {
 		w.state, err = w.readState()
 	}
 	if err != nil {
-		c.close()
+		c.Close()
 		return nil, err
 	}
 	return w, nil
 }
 
 // newWriter prepares the statements on c, which has the schema.
-func newWriter(c *conn) (*writer, error) {
-	v, err := c.queryRow("PRAGMA user_version", 1)
+func newWriter(c *sqlite.Conn) (*writer, error) {
+	v, err := c.First("PRAGMA user_version")
 	if err != nil {
 		return nil, err
 	}
@@ -160,22 +161,22 @@ func newWriter(c *conn) (*writer, error) {
 		return nil, errStale(fmt.Sprintf("schema version is %v, not %d", v[0], schemaVersion))
 	}
 	w := &writer{conn: c}
-	return w, c.prepareAll(map[**stmt]query{
-		&w.insert: {"INSERT INTO entries (path, version, idx, time, hashes) VALUES (?, ?, ?, ?, ?)", 0},
-		&w.where:  {"SELECT idx FROM entries WHERE path = ? AND version = ?", 1},
-		&w.chunk:  {"SELECT time, text FROM lines WHERE chunk = ?", 2},
-		&w.put: {"INSERT INTO lines (chunk, time, sum, text) VALUES (?, ?, ?, ?)" +
-			" ON CONFLICT (chunk) DO UPDATE SET sum = excluded.sum, text = excluded.text", 0},
-		&w.meta: {"INSERT OR REPLACE INTO meta (one, size, last, published, root, origin, digest) VALUES (1, ?, ?, ?, ?, ?, ?)", 0},
+	return w, c.Prepare(map[**sqlite.Stmt]string{
+		&w.insert: "INSERT INTO entries (path, version, idx, time, hashes) VALUES (?, ?, ?, ?, ?)",
+		&w.where:  "SELECT idx FROM entries WHERE path = ? AND version = ?",
+		&w.chunk:  "SELECT time, text FROM lines WHERE chunk = ?",
+		&w.put: "INSERT INTO lines (chunk, time, sum, text) VALUES (?, ?, ?, ?)" +
+			" ON CONFLICT (chunk) DO UPDATE SET sum = excluded.sum, text = excluded.text",
+		&w.meta: "INSERT OR REPLACE INTO meta (one, size, last, published, root, origin, digest) VALUES (1, ?, ?, ?, ?, ?, ?)",
 	})
 }
 
-func (w *writer) close() error { return w.conn.close() }
+func (w *writer) close() error { return w.conn.Close() }
 
 // checkpoint writes the write-ahead log back into the database, as far as
 // readers of older states allow, and reports whether that was all of it.
 func (w *writer) checkpoint() (done bool, err error) {
-	v, err := w.conn.queryRow("PRAGMA wal_checkpoint(PASSIVE)", 3)
+	v, err := w.conn.First("PRAGMA wal_checkpoint(PASSIVE)")
 	if err != nil {
 		return false, err
 	}
@@ -183,7 +184,7 @@ func (w *writer) checkpoint() (done bool, err error) {
 }
 
 func (w *writer) readState() (state, error) {
-	v, err := w.conn.queryRow("SELECT size, last, published, root, origin, digest FROM meta", 6)
+	v, err := w.conn.First("SELECT size, last, published, root, origin, digest FROM meta")
 	if err == io.EOF {
 		return state{}, errStale("database has no state")
 	}
@@ -202,13 +203,13 @@ func (w *writer) readState() (state, error) {
 }
 
 func (w *writer) writeState(st state) error {
-	return w.meta.run(nil, st.size, st.last, st.published, st.root[:], st.origin, int64(st.digest))
+	return w.meta.Run(nil, st.size, st.last, st.published, st.root[:], st.origin, int64(st.digest))
 }
 
 // insertRow inserts r and adds it to the digest.
 func (w *writer) insertRow(r *row, digest *uint64) error {
-	err := w.insert.run(nil, r.path, r.version, r.index, r.time, r.hashes[:])
-	if isConstraint(err) {
+	err := w.insert.Run(nil, r.path, r.version, r.index, r.time, r.hashes[:])
+	if sqlite.Is(err, sqlite3.ErrConstraint) { // the primary key
 		return w.duplicate(r)
 	}
 	*digest += r.sum()
@@ -218,7 +219,7 @@ func (w *writer) insertRow(r *row, digest *uint64) error {
 // duplicate returns the error that r's module version is there already.
 func (w *writer) duplicate(r *row) error {
 	first := int64(-1)
-	err := w.where.run(func(v []driver.Value) error {
+	err := w.where.Run(func(v []sqlite.Value) error {
 		first, _ = v[0].(int64)
 		return nil
 	}, r.path, r.version)
@@ -238,12 +239,12 @@ const applyBatch = 1 << 14
 // The times of entries come from the archived publications up to p if archive
 // is set, else from p alone.
 func (w *writer) apply(src Source, p *log.Publication, archive bool) (err error) {
-	if err := w.conn.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := w.conn.Exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			w.conn.exec("ROLLBACK") // fails if SQLite has done so itself
+			w.conn.Exec("ROLLBACK") // fails if SQLite has done so itself
 		}
 	}()
 	st := w.state
@@ -281,7 +282,7 @@ func (w *writer) apply(src Source, p *log.Publication, archive bool) (err error)
 	if err := w.writeState(st); err != nil {
 		return err
 	}
-	if err := w.conn.exec("COMMIT"); err != nil {
+	if err := w.conn.Exec("COMMIT"); err != nil {
 		return err
 	}
 	w.state = st
@@ -352,20 +353,15 @@ func (st state) checkArchive(src Source) error {
 // checkEntries reads all entries. Digest and strict order together say that
 // every row is there and that a search comes to it.
 func (w *writer) checkEntries() error {
-	s, err := w.conn.prepare("SELECT path, version, idx, time, hashes FROM entries ORDER BY path, version", 5)
-	if err != nil {
-		return err
-	}
-	defer s.close()
 	var r, prev row
 	var digest uint64
-	err = s.run(func(v []driver.Value) error {
+	err := w.conn.Run("SELECT path, version, idx, time, hashes FROM entries ORDER BY path, version", func(v []sqlite.Value) error {
 		var hashes []byte
 		if err := errors.Join(scan2(v, &r.path, &r.version), scan3(v[2:], &r.index, &r.time, &hashes)); err != nil {
 			return err
 		}
 		if len(hashes) != len(r.hashes) || r.path < prev.path || r.path == prev.path && r.version <= prev.version {
-			return errRow
+			return sqlite.ErrRow
 		}
 		copy(r.hashes[:], hashes)
 		digest += r.sum()
@@ -387,23 +383,18 @@ func (w *writer) checkLines() error {
 		"SELECT chunk, time, sum, text FROM lines NOT INDEXED ORDER BY chunk",
 		"SELECT lines.chunk, lines.time, sum, text FROM lines INDEXED BY lines_time ORDER BY lines.time",
 	} {
-		s, err := w.conn.prepare(sql, 4)
-		if err != nil {
-			return err
-		}
-		defer s.close()
 		n := int64(0) // lines read
-		err = s.run(func(v []driver.Value) error {
+		err := w.conn.Run(sql, func(v []sqlite.Value) error {
 			var chunk, time, sum int64
 			var text []byte
 			if err := errors.Join(scan2(v, &chunk, &time), scan2(v[2:], &sum, &text)); err != nil {
 				return err
 			}
 			if chunk*chunkLines != n || sum != textSum(text) {
-				return errRow
+				return sqlite.ErrRow
 			}
 			if t, err := lineTime(text); err != nil || t != time {
-				return errRow
+				return sqlite.ErrRow
 			}
 			n += int64(countLines(text))
 			return nil
@@ -424,9 +415,25 @@ func textSum(text []byte) int64 { return int64(crc32.Checksum(text, castagnoli))
 
 func entryTime(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
 
+// scan2 takes the first two values of row.
+func scan2[A, B any](row []sqlite.Value, a *A, b *B) error {
+	if err := sqlite.Take(row[0], a); err != nil {
+		return err
+	}
+	return sqlite.Take(row[1], b)
+}
+
+// scan3 takes the first three values of row.
+func scan3[A, B, C any](row []sqlite.Value, a *A, b *B, c *C) error {
+	if err := sqlite.Take(row[2], c); err != nil {
+		return err
+	}
+	return scan2(row, a, b)
+}
+
 func newEntry(m module.Version, index, time int64, hashes []byte) (log.Entry, error) {
 	if len(hashes) != 64 {
-		return log.Entry{}, errRow
+		return log.Entry{}, sqlite.ErrRow
 	}
 	return log.Entry{
 		Index:  index,

@@ -7,7 +7,6 @@ package index
 import (
 	"bytes"
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/sumlog/internal/sqlite"
 	"golang.org/x/mod/module"
 )
 
@@ -172,7 +172,7 @@ func (x *Index) pageUnder(ctx context.Context, q feedQuery, size int64) ([][]byt
 		return nil, ctx.Err()
 	}
 	n := int64(0)
-	err := r.count.run(func(v []driver.Value) (err error) {
+	err := r.count.Run(func(v []sqlite.Value) (err error) {
 		n, _ = v[0].(int64)
 		return nil
 	}, q.prefix, q.prefix+"/", q.prefix+"0", int64(maxUnder+1))
@@ -190,7 +190,7 @@ func (x *Index) pageUnder(ctx context.Context, q feedQuery, size int64) ([][]byt
 
 // sortUnder finds the entries under q.prefix by name and sorts them by index.
 func (r *reader) sortUnder(q feedQuery, size int64) (page []byte, err error) {
-	err = r.under.run(func(v []driver.Value) error {
+	err = r.under.Run(func(v []sqlite.Value) error {
 		var path, version string
 		var time int64
 		if err := scan3(v, &path, &version, &time); err != nil {
@@ -225,7 +225,7 @@ func (r *reader) scanUnder(ctx context.Context, q feedQuery, size int64) (page [
 			for len(text) > 0 {
 				n := bytes.IndexByte(text, '\n') + 1
 				if n == 0 {
-					return errRow
+					return sqlite.ErrRow
 				}
 				if line := text[:n]; bytes.HasPrefix(line, head) && (line[len(head)] == '/' || line[len(head)] == '"') {
 					page = append(page, line...)

@@ -83,7 +83,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.org/sumlog/internal/sqlite"
 	"example.org/sumlog/log"
+	sqlite3 "github.com/mattn/go-sqlite3"
 	"golang.org/x/mod/module"
 )
 
@@ -172,11 +174,24 @@ func (x *Index) openReaders(path string) error {
 		return err
 	}
 	if x.readers, err = openPool(path); err != nil {
-		scanner.conn.close()
+		scanner.conn.Close()
 		return err
 	}
 	x.scanner <- scanner
 	return nil
+}
+
+// errStale is why a database cannot be used as it is and must be made again.
+type errStale string
+
+func (e errStale) Error() string { return string(e) }
+
+// isStale reports whether err, met while a database was opened and checked,
+// means that making it again is right: not when the machine is short of
+// something, or another process is in the way, or may not be opened at all.
+func isStale(err error) bool {
+	_, stale := errors.AsType[errStale](err)
+	return stale || errors.Is(err, sqlite.ErrRow) || sqlite.IsDamage(err) || sqlite.Is(err, sqlite3.ErrIoErr, sqlite3.ErrTooBig)
 }
 
 // openChecked returns a writer on a sound database of c.Source at c.Path. It
@@ -219,7 +234,7 @@ func (x *Index) Close() error {
 	x.closed = true
 	// The writer goes last: the connection that closes last folds the
 	// write-ahead log into the database and removes it.
-	return errors.Join(x.readers.close(), (<-x.scanner).conn.close(), x.w.close())
+	return errors.Join(x.readers.close(), (<-x.scanner).conn.Close(), x.w.close())
 }
 
 // Size returns the number of entries applied.

@@ -6,10 +6,11 @@ package index
 
 import (
 	"bytes"
-	"database/sql/driver"
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"example.org/sumlog/internal/sqlite"
 )
 
 // chunkLines is how many finished lines make a row of the table lines. Each
@@ -53,12 +54,12 @@ func lineTime(text []byte) (int64, error) {
 	line, _, ok := bytes.Cut(text, []byte("\n"))
 	i := bytes.LastIndex(line, []byte(lineStamp))
 	if !ok || i < 0 || !bytes.HasSuffix(line, []byte(`"}`)) {
-		return 0, errRow
+		return 0, sqlite.ErrRow
 	}
 	stamp := line[i+len(lineStamp) : len(line)-len(`"}`)]
 	t, err := time.Parse(time.RFC3339Nano, string(stamp))
 	if err != nil {
-		return 0, errRow
+		return 0, sqlite.ErrRow
 	}
 	return t.UnixMicro(), nil
 }
@@ -84,7 +85,7 @@ func cutLines(text []byte, n int) ([]byte, int) {
 
 // A lineWriter writes the table lines, in order.
 type lineWriter struct {
-	put  *stmt
+	put  *sqlite.Stmt
 	next int64 // index of the next entry
 	time int64 // time of the first line in text
 	text []byte
@@ -97,7 +98,7 @@ func (w *writer) continueLines(size int64) (*lineWriter, error) {
 	if have == 0 {
 		return l, nil
 	}
-	err := w.chunk.run(func(v []driver.Value) error {
+	err := w.chunk.Run(func(v []sqlite.Value) error {
 		return scan2(v, &l.time, &l.text)
 	}, size/chunkLines)
 	if err == nil && countLines(l.text) != int(have) {
@@ -122,7 +123,7 @@ func (l *lineWriter) flush() error {
 	if len(l.text) == 0 {
 		return nil
 	}
-	err := l.put.run(nil, (l.next-1)/chunkLines, l.time, textSum(l.text), l.text)
+	err := l.put.Run(nil, (l.next-1)/chunkLines, l.time, textSum(l.text), l.text)
 	l.text = l.text[:0]
 	return err
 }

@@ -6,13 +6,13 @@ package index
 
 import (
 	"bytes"
-	"database/sql/driver"
 	"errors"
 	"io"
 	"runtime"
 	"slices"
 	"sync/atomic"
 
+	"example.org/sumlog/internal/sqlite"
 	"example.org/sumlog/log"
 	"golang.org/x/mod/module"
 )
@@ -86,7 +86,7 @@ func (p *pool) close() error {
 	close(p.done)
 	var err error
 	for range cap(p.free) {
-		err = errors.Join(err, (<-p.free).conn.close())
+		err = errors.Join(err, (<-p.free).conn.Close())
 	}
 	return err
 }
@@ -96,24 +96,24 @@ func (p *pool) closeFree() error {
 	close(p.free)
 	var err error
 	for r := range p.free {
-		err = errors.Join(err, r.conn.close())
+		err = errors.Join(err, r.conn.Close())
 	}
 	return err
 }
 
 // A reader is a read-only connection with its statements.
 type reader struct {
-	conn       *conn
+	conn       *sqlite.Conn
 	generation int64 // in which the transaction began
 
-	begin    *stmt
-	commit   *stmt
-	entry    *stmt
-	versions *stmt
-	chunkAt  *stmt // the chunk in which a time falls
-	chunks   *stmt
-	count    *stmt // entries under a path, up to a limit
-	under    *stmt // entries under a path, in order
+	begin    *sqlite.Stmt
+	commit   *sqlite.Stmt
+	entry    *sqlite.Stmt
+	versions *sqlite.Stmt
+	chunkAt  *sqlite.Stmt // the chunk in which a time falls
+	chunks   *sqlite.Stmt
+	count    *sqlite.Stmt // entries under a path, up to a limit
+	under    *sqlite.Stmt // entries under a path, in order
 }
 
 // under selects the entries of the module ?1 and of those whose paths are below
@@ -124,24 +124,24 @@ const under = "(SELECT * FROM entries WHERE path = ?1 UNION ALL SELECT * FROM en
 func openReader(path string) (*reader, error) {
 	// With the file in memory maps, the page caches of connections hold only
 	// what is still in the write-ahead log.
-	c, err := openConn(path, "ro", "mmap_size=2147418112", "cache_size=-512", "temp_store=MEMORY")
+	c, err := sqlite.Open(path, "ro", "mmap_size=2147418112", "cache_size=-512", "temp_store=MEMORY")
 	if err != nil {
 		return nil, err
 	}
 	r := &reader{conn: c, generation: -1}
-	err = c.prepareAll(map[**stmt]query{
-		&r.begin:    {"BEGIN", 0},
-		&r.commit:   {"COMMIT", 0},
-		&r.entry:    {"SELECT idx, time, hashes FROM entries WHERE path = ? AND version = ?", 3},
-		&r.versions: {"SELECT version, idx, time FROM entries WHERE path = ? AND idx < ?", 3},
-		&r.chunkAt:  {"SELECT chunk FROM lines WHERE time <= ? ORDER BY time DESC LIMIT 1", 1},
-		&r.chunks:   {"SELECT chunk, text FROM lines WHERE chunk BETWEEN ? AND ? ORDER BY chunk", 2},
-		&r.count:    {"SELECT count(*) FROM (SELECT 1 FROM " + under + " LIMIT ?4)", 1},
-		&r.under: {"SELECT path, version, time FROM " + under +
-			" WHERE idx >= ?4 AND idx < ?5 AND time >= ?6 ORDER BY idx LIMIT ?7", 3},
+	err = c.Prepare(map[**sqlite.Stmt]string{
+		&r.begin:    "BEGIN",
+		&r.commit:   "COMMIT",
+		&r.entry:    "SELECT idx, time, hashes FROM entries WHERE path = ? AND version = ?",
+		&r.versions: "SELECT version, idx, time FROM entries WHERE path = ? AND idx < ?",
+		&r.chunkAt:  "SELECT chunk FROM lines WHERE time <= ? ORDER BY time DESC LIMIT 1",
+		&r.chunks:   "SELECT chunk, text FROM lines WHERE chunk BETWEEN ? AND ? ORDER BY chunk",
+		&r.count:    "SELECT count(*) FROM (SELECT 1 FROM " + under + " LIMIT ?4)",
+		&r.under: "SELECT path, version, time FROM " + under +
+			" WHERE idx >= ?4 AND idx < ?5 AND time >= ?6 ORDER BY idx LIMIT ?7",
 	})
 	if err != nil {
-		return nil, errors.Join(err, c.close())
+		return nil, errors.Join(err, c.Close())
 	}
 	return r, nil
 }
@@ -154,7 +154,7 @@ func (r *reader) renew(g int64) error {
 	if err := r.end(); err != nil {
 		return err
 	}
-	if err := r.begin.run(nil); err != nil {
+	if err := r.begin.Run(nil); err != nil {
 		return err
 	}
 	r.generation = g
@@ -164,14 +164,14 @@ func (r *reader) renew(g int64) error {
 // end ends the transaction, if there is one.
 func (r *reader) end() error {
 	r.generation = -1
-	if r.conn.c.AutoCommit() {
+	if !r.conn.InTransaction() {
 		return nil
 	}
-	return r.commit.run(nil)
+	return r.commit.Run(nil)
 }
 
 func (r *reader) find(m module.Version) (e log.Entry, found bool, err error) {
-	err = r.entry.run(func(v []driver.Value) error {
+	err = r.entry.Run(func(v []sqlite.Value) error {
 		var index, time int64
 		var hashes []byte
 		if err := scan3(v, &index, &time, &hashes); err != nil {
@@ -186,7 +186,7 @@ func (r *reader) find(m module.Version) (e log.Entry, found bool, err error) {
 
 func (r *reader) versionsOf(path string, size int64) ([]Version, error) {
 	var vs []Version
-	err := r.versions.run(func(v []driver.Value) error {
+	err := r.versions.Run(func(v []sqlite.Value) error {
 		var x Version
 		var time int64
 		if err := scan3(v, &x.Version, &x.Index, &time); err != nil {
@@ -203,10 +203,10 @@ func (r *reader) versionsOf(path string, size int64) ([]Version, error) {
 // may be one that is not there yet.
 func (r *reader) since(t int64) (int64, error) {
 	chunk := int64(0)
-	err := r.chunkAt.run(func(v []driver.Value) error {
+	err := r.chunkAt.Run(func(v []sqlite.Value) error {
 		var ok bool
 		if chunk, ok = v[0].(int64); !ok {
-			return errRow
+			return sqlite.ErrRow
 		}
 		return io.EOF
 	}, t)
@@ -214,7 +214,7 @@ func (r *reader) since(t int64) (int64, error) {
 		return 0, err
 	}
 	n := 0
-	err = r.chunks.run(func(v []driver.Value) error {
+	err = r.chunks.Run(func(v []sqlite.Value) error {
 		var text []byte
 		if err := scan2(v, &chunk, &text); err != nil {
 			return err
@@ -260,14 +260,14 @@ func searchLines(text []byte, begins []int, t int64) (n int, err error) {
 // cut so as to begin with that entry, the last one so as to end before entry to.
 func (r *reader) lines(from, to int64, each func(text []byte) error) error {
 	next := from
-	err := r.chunks.run(func(v []driver.Value) error {
+	err := r.chunks.Run(func(v []sqlite.Value) error {
 		var chunk int64
 		var text []byte
 		if err := scan2(v, &chunk, &text); err != nil {
 			return err
 		}
 		if chunk != next/chunkLines {
-			return errRow
+			return sqlite.ErrRow
 		}
 		text = skipLines(text, int(next%chunkLines))
 		text, n := cutLines(text, int(min(to-next, chunkLines)))
@@ -275,7 +275,7 @@ func (r *reader) lines(from, to int64, each func(text []byte) error) error {
 		return each(text)
 	}, from/chunkLines, (to-1)/chunkLines)
 	if err == nil && next != to {
-		err = errRow
+		err = sqlite.ErrRow
 	}
 	return err
 }

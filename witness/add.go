@@ -32,6 +32,9 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Text }
 
+// Conflict returns the size from which a proof is wanted instead.
+func (r *Refusal) Conflict() (size int64, ok bool) { return r.Size, r.Status == http.StatusConflict }
+
 func refuse(status int, format string, args ...any) *Refusal {
 	return &Refusal{Status: status, Text: fmt.Sprintf(format, args...)}
 }
@@ -301,6 +304,9 @@ func (w *Witness) sign(ctx context.Context, o *origin, e state.Entry, s *submiss
 	}
 	// Crash point: stored and not given out. The log meets 409 or asks again.
 	w.at("stored")
+	if refusal := w.stopped(); refusal != nil {
+		return nil, refusal // of another log it was proven meanwhile that the state was put back
+	}
 	o.cosigned.Add(1)
 	return lines, nil
 }

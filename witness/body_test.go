@@ -21,13 +21,14 @@ func TestCutOff(t *testing.T) {
 	r := newRig(t, l)
 	srv := httptest.NewServer(r.w)
 	defer srv.Close()
+	r.mustAdd(l, 0, 0, 5)
 	whole := string(l.request(0, 0, 5).Bytes())
 	for _, tt := range []struct {
 		name, head, body string
 		status           int
 	}{
-		{"whole", fmt.Sprintf("Content-Length: %d", len(whole)), whole, 200},
-		{"whole in chunks", "Transfer-Encoding: chunked", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(whole), whole), 200},
+		{"whole", fmt.Sprintf("Content-Length: %d", len(whole)), whole, 409},
+		{"whole in chunks", "Transfer-Encoding: chunked", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(whole), whole), 409},
 		{"cut off", fmt.Sprintf("Content-Length: %d", len(whole)+100), whole, 400},
 		{"cut off between chunks", "Transfer-Encoding: chunked", fmt.Sprintf("%x\r\n%s\r\n", len(whole), whole), 400},
 		{"cut off in a chunk", "Transfer-Encoding: chunked", fmt.Sprintf("%x\r\n%s", len(whole)+100, whole), 400},

@@ -78,7 +78,7 @@ func (w *Witness) withBody(rw http.ResponseWriter, r *http.Request, do func(cont
 	small := smallBodies.Get().(*[maxSmall + 1]byte)
 	defer smallBodies.Put(small)
 	in := http.MaxBytesReader(rw, r.Body, checkpoint.MaxRequest)
-	n, err := io.ReadFull(in, small[:])
+	n, err := readFull(in, small[:])
 	body := small[:n]
 	if err == nil { // there is more
 		select {
@@ -98,7 +98,7 @@ func (w *Witness) withBody(rw http.ResponseWriter, r *http.Request, do func(cont
 		w.count(nil, tooLarge)
 		return nil, tooLarge
 	}
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	if err != nil && err != io.EOF {
 		refusal := refuse(http.StatusBadRequest, "the body could not be read")
 		w.count(nil, refusal)
 		return nil, refusal
@@ -106,6 +106,17 @@ func (w *Witness) withBody(rw http.ResponseWriter, r *http.Request, do func(cont
 	// Left where it is, its end would cancel the request.
 	control.SetReadDeadline(time.Time{})
 	return do(r.Context(), body)
+}
+
+// readFull reads until b is full, or to the error that comes before, io.EOF being
+// the end. io.ReadFull would say the same of an end as of a body that was cut off.
+func readFull(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var m int
+		m, err = r.Read(b[n:])
+		n += m
+	}
+	return n, err
 }
 
 // writeRefusal answers with what err, a *Refusal, says.

@@ -39,7 +39,9 @@
 // Anybody can submit the newest checkpoint once more and so have its cosignatures
 // refreshed. That happens at most once a second, and for a log with a rate at most
 // at that rate; else the answer are the cosignatures that were given last, which
-// are as true as before. So nobody but the log can use up its rate.
+// are as true as before. So nobody can use up a log's rate by repeating what the
+// witness has seen; only a log that shows checkpoints to others before its
+// witnesses have them lets others hand those in, at its own expense.
 //
 // # What makes it safe
 //
@@ -56,7 +58,8 @@
 // it started, for their newest checkpoint of that log; one of them must answer.
 // One that is cosigned by this witness itself and is newer than its state proves
 // that the state was put back: then nothing is cosigned at all any more
-// ([Witness.Failed]). One that only the log has signed is a floor: nothing below
+// ([Witness.Failed]). Only those show it that keep the cosignatures of others, as
+// a log's own archive does; this package, as a peer, shows its own. One that only the log has signed is a floor: nothing below
 // it is cosigned, no other root of its size, and above it only what is proven to
 // follow both on the state and on the floor. That takes two submissions of one
 // checkpoint: the first, from the size of the state, is answered with 409 and the
@@ -146,6 +149,10 @@ type origin struct {
 	stats
 }
 
+// maxAhead is by how many seconds a cosignature may be ahead of the clock before
+// the operator is told.
+const maxAhead = 5 * 60
+
 // New returns a witness.
 func New(c Config) (*Witness, error) {
 	if len(c.Cosigners) == 0 {
@@ -170,6 +177,10 @@ func New(c Config) (*Witness, error) {
 		return nil, err
 	}
 	for _, e := range c.Store.Logs() {
+		if ahead := e.Time - w.config.Now().Unix(); ahead > maxAhead {
+			w.config.Logger.Warn("last cosignature is of the future, and times stand still until then: the clock was wrong, or is",
+				"origin", e.Origin, "seconds", ahead)
+		}
 		if w.isOwn(e.Origin) {
 			w.config.Logger.Error("a log has the name of this witness and is not cosigned", "origin", e.Origin)
 			continue

@@ -244,6 +244,9 @@ func (f *Feeder) submit(ctx context.Context, head tlogclient.Head) error {
 			return err
 		}
 		_, err = f.target.Add(ctx, checkpoint.AddRequest{Old: tree.N, Proof: proof, Note: head.Note}.Bytes())
+		if err != nil {
+			err = f.follow(ctx, head, tree.N, err)
+		}
 		if err == nil {
 			f.added = time.Now()
 			f.logger.Debug("log fed", "origin", head.Origin, "size", head.Size, "old", tree.N)
@@ -253,6 +256,28 @@ func (f *Feeder) submit(ctx context.Context, head tlogclient.Head) error {
 			return err
 		}
 	}
+}
+
+// follow hands in head once more if the witness, which was given a proof from its
+// own size, wants one from another too: from what its peers have seen.
+func (f *Feeder) follow(ctx context.Context, head tlogclient.Head, own int64, err error) error {
+	c, ok := errors.AsType[interface {
+		error
+		Conflict() (size int64, ok bool)
+	}](err)
+	if !ok {
+		return err
+	}
+	size, ok := c.Conflict()
+	if !ok || size <= own || size > head.Size {
+		return err
+	}
+	_, proof, err2 := f.log.Prove(ctx, size, head.Tree())
+	if err2 != nil {
+		return err2
+	}
+	_, err = f.target.Add(ctx, checkpoint.AddRequest{Old: size, Proof: proof, Note: head.Note}.Bytes())
+	return err
 }
 
 // alarm makes a fork known, once for each head. The witness judges by itself and

@@ -8,6 +8,8 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"testing"
@@ -21,7 +23,7 @@ import (
 )
 
 // newWitness returns a real witness and its store.
-func newWitness(t *testing.T) (*witness.Witness, *state.Store, *checkpoint.Key) {
+func newWitness(t *testing.T, peers ...string) (*witness.Witness, *state.Store, *checkpoint.Key) {
 	t.Helper()
 	dir := t.TempDir()
 	guard := filepath.Join(dir, "guard")
@@ -41,7 +43,7 @@ func newWitness(t *testing.T) (*witness.Witness, *state.Store, *checkpoint.Key) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := witness.New(witness.Config{Name: "w.example", Cosigners: []*checkpoint.Cosigner{cosigner}, Store: store})
+	w, err := witness.New(witness.Config{Name: "w.example", Cosigners: []*checkpoint.Cosigner{cosigner}, Store: store, Peers: peers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,5 +118,40 @@ func TestWitnessFork(t *testing.T) {
 		if got, _ := w.Head(l.Origin); got.N != 300 {
 			t.Errorf("witness has size %d", got.N)
 		}
+	}
+}
+
+// TestWitnessFloor feeds a witness whose peer has seen more than it has, and less
+// than the log has now: it wants proofs from both.
+func TestWitnessFloor(t *testing.T) {
+	l := tlogtest.New(t, "log.example", tlogclient.Tiles)
+	l.Grow("a", 200)
+	srv := httptest.NewServer(l)
+	defer srv.Close()
+	seen, err := http.Get(srv.URL + "/checkpoint")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer seen.Body.Close()
+	note, err := io.ReadAll(seen.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(note) }))
+	defer peer.Close()
+	w, _, _ := newWitness(t, peer.URL)
+	if err := w.AddLog(state.Log{Origin: l.Origin, Keys: []*checkpoint.Key{l.Key}}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := feed.New(feed.Config{Key: l.Key, URL: srv.URL, Target: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Grow("a", 300)
+	if err := f.Feed(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got, _ := w.Head(l.Origin); got.N != 300 {
+		t.Errorf("witness has size %d", got.N)
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"example.org/sumlog/internal/sqlite"
+	sqlite3 "github.com/mattn/go-sqlite3"
 )
 
 // A change is something that waits to be written. do checks it against what the
@@ -152,10 +155,17 @@ func (s *Store) commit(changes []*change) error {
 	return nil
 }
 
+// leavesState reports whether a transaction that failed with err was not
+// committed, and whether the next may succeed. After an I/O error neither is
+// known: what was written and not synced may or may not be there after a crash.
+func leavesState(err error) bool {
+	return sqlite.Is(err, sqlite3.ErrFull, sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrNomem, sqlite3.ErrTooBig)
+}
+
 // recover is called after err, which a transaction failed with. It returns nil
 // if the database is known to be as it was before.
 func (s *Store) recover(err error) error {
-	s.db.conn.exec("ROLLBACK") // fails if SQLite has done so itself
+	s.db.conn.Exec("ROLLBACK") // fails if SQLite has done so itself
 	if !leavesState(err) {
 		return fmt.Errorf("%w: %w", ErrUnsafe, err)
 	}
@@ -258,13 +268,13 @@ func (b *batch) addEvidence(e Evidence) (added bool, err error) {
 			count++
 		}
 	}
-	v, err := b.s.db.findEvidence.first(sum[:], e.Origin)
+	v, err := b.s.db.findEvidence.First(sum[:], e.Origin)
 	if err != nil {
 		b.err = err
 		return false, err
 	}
 	var have, of int64
-	if err := errors.Join(take(v[0], &have), take(v[1], &of)); err != nil {
+	if err := errors.Join(sqlite.Take(v[0], &have), sqlite.Take(v[1], &of)); err != nil {
 		b.err = err
 		return false, err
 	}
@@ -295,40 +305,40 @@ func (b *batch) mark() mark {
 // durable.
 func (b *batch) write(m mark) error {
 	w := b.s.db
-	if err := w.begin.run(nil); err != nil {
+	if err := w.begin.Run(nil); err != nil {
 		return err
 	}
 	for _, st := range b.order {
 		switch {
 		case st.logSet && st.old.id != 0:
-			if err := w.disable.run(nil, disabledValue(st.Disabled), st.id); err != nil {
+			if err := w.disable.Run(nil, disabledValue(st.Disabled), st.id); err != nil {
 				return err
 			}
 		case st.logSet:
-			if err := w.putLog.run(nil, st.id, st.Origin, st.vkeys(), int64(st.QPD), st.Contact, st.Source, disabledValue(st.Disabled)); err != nil {
+			if err := w.putLog.Run(nil, st.id, st.Origin, st.vkeys(), int64(st.QPD), st.Contact, st.Source, disabledValue(st.Disabled)); err != nil {
 				return err
 			}
 		}
 		if st.headSet {
-			if err := w.putHead.run(nil, st.id, st.Tree.N, st.Tree.Hash[:], st.Time, st.note); err != nil {
+			if err := w.putHead.Run(nil, st.id, st.Tree.N, st.Tree.Hash[:], st.Time, st.note); err != nil {
 				return err
 			}
 		}
 	}
 	for _, e := range b.evidence {
 		sum := sha256.Sum256(e.File)
-		if err := w.putEvidence.run(nil, sum[:], e.Origin, e.Time, e.File); err != nil {
+		if err := w.putEvidence.Run(nil, sum[:], e.Origin, e.Time, e.File); err != nil {
 			return err
 		}
 	}
 	if m != b.s.mark {
-		if err := w.putMeta.run(nil, m.generation, m.digest[:], b.s.mark.digest[:]); err != nil {
+		if err := w.putMeta.Run(nil, m.generation, m.digest[:], b.s.mark.digest[:]); err != nil {
 			return err
 		}
 	}
 	// Crash point: written and not committed.
 	b.s.at("written")
-	return w.commit.run(nil)
+	return w.commit.Run(nil)
 }
 
 // show makes memory what the disk is.
@@ -344,37 +354,31 @@ func (b *batch) show() {
 
 // A writer is the connection that changes the database, with its statements.
 type writer struct {
-	conn          *conn
-	begin, commit *stmt
-	putLog        *stmt
-	disable       *stmt
-	putHead       *stmt
-	putMeta       *stmt
-	putEvidence   *stmt
-	findEvidence  *stmt
+	conn          *sqlite.Conn
+	begin, commit *sqlite.Stmt
+	putLog        *sqlite.Stmt
+	disable       *sqlite.Stmt
+	putHead       *sqlite.Stmt
+	putMeta       *sqlite.Stmt
+	putEvidence   *sqlite.Stmt
+	findEvidence  *sqlite.Stmt
 }
 
-func newWriter(c *conn) (*writer, error) {
+func newWriter(c *sqlite.Conn) (*writer, error) {
 	w := &writer{conn: c}
-	for _, q := range []struct {
-		to      **stmt
-		sql     string
-		columns int
-	}{
-		{&w.begin, "BEGIN IMMEDIATE", 0},
-		{&w.commit, "COMMIT", 0},
-		{&w.putLog, "INSERT INTO logs (id, origin, keys, qpd, contact, source, disabled) VALUES (?, ?, ?, ?, ?, ?, ?)", 0},
-		{&w.disable, "UPDATE logs SET disabled = ? WHERE id = ?", 0},
-		{&w.putHead, "INSERT INTO heads (id, size, root, time, note) VALUES (?, ?, ?, ?, ?)" +
-			" ON CONFLICT (id) DO UPDATE SET size = excluded.size, root = excluded.root, time = excluded.time, note = excluded.note", 0},
-		{&w.putMeta, "UPDATE meta SET generation = ?, digest = ?, previous = ?", 0},
-		{&w.putEvidence, "INSERT INTO evidence (sum, origin, time, file) VALUES (?, ?, ?, ?)", 0},
-		{&w.findEvidence, "SELECT (SELECT count(*) FROM evidence WHERE sum = ?), (SELECT count(*) FROM evidence WHERE origin = ?)", 2},
-	} {
-		var err error
-		if *q.to, err = c.prepare(q.sql, q.columns); err != nil {
-			return nil, err
-		}
+	err := c.Prepare(map[**sqlite.Stmt]string{
+		&w.begin:   "BEGIN IMMEDIATE",
+		&w.commit:  "COMMIT",
+		&w.putLog:  "INSERT INTO logs (id, origin, keys, qpd, contact, source, disabled) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		&w.disable: "UPDATE logs SET disabled = ? WHERE id = ?",
+		&w.putHead: "INSERT INTO heads (id, size, root, time, note) VALUES (?, ?, ?, ?, ?)" +
+			" ON CONFLICT (id) DO UPDATE SET size = excluded.size, root = excluded.root, time = excluded.time, note = excluded.note",
+		&w.putMeta:      "UPDATE meta SET generation = ?, digest = ?, previous = ?",
+		&w.putEvidence:  "INSERT INTO evidence (sum, origin, time, file) VALUES (?, ?, ?, ?)",
+		&w.findEvidence: "SELECT (SELECT count(*) FROM evidence WHERE sum = ?), (SELECT count(*) FROM evidence WHERE origin = ?)",
+	})
+	if err != nil {
+		return nil, err
 	}
 	return w, nil
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/internal/sqlite"
 )
 
 // Create makes the state of a new witness in the directory dir, which is made
@@ -101,21 +102,19 @@ func admits(path string) error {
 // build makes an empty database.
 func build(path string, m mark) error {
 	// Without a write-ahead log until it is complete: the rename takes one file.
-	c, err := openConn(path, "rwc", "journal_mode=DELETE", "synchronous=FULL")
+	c, err := sqlite.Open(path, "rwc", "journal_mode=DELETE", "synchronous=FULL")
 	if err != nil {
 		return err
 	}
-	err = c.exec(fmt.Sprintf("BEGIN; %s PRAGMA user_version=%d; COMMIT", schema, schemaVersion))
+	err = c.Exec(fmt.Sprintf("BEGIN; %s PRAGMA user_version=%d; COMMIT", schema, schemaVersion))
 	if err == nil {
-		var s *stmt
-		if s, err = c.prepare("INSERT INTO meta (one, id, generation, digest, previous) VALUES (1, ?, ?, ?, ?)", 0); err == nil {
-			err = s.run(nil, m.id, m.generation, m.digest[:], m.digest[:])
-		}
+		err = c.Run("INSERT INTO meta (one, id, generation, digest, previous) VALUES (1, ?, ?, ?, ?)", nil,
+			m.id, m.generation, m.digest[:], m.digest[:])
 	}
 	if err == nil {
-		err = c.exec("PRAGMA journal_mode=WAL")
+		err = c.Exec("PRAGMA journal_mode=WAL")
 	}
-	return errors.Join(err, c.close())
+	return errors.Join(err, c.Close())
 }
 
 func syncFile(root *os.Root, name string) error {

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"example.org/sumlog/internal/sqlite"
 )
 
 // TestGuard puts back, loses and exchanges what can be.
@@ -181,11 +183,11 @@ func TestDamage(t *testing.T) {
 		"PRAGMA user_version = 2",
 	} {
 		copyFiles(t, good, dir)
-		c, err := openConn(filepath.Join(dir, dbFile), "rw", "foreign_keys=OFF")
+		c, err := sqlite.Open(filepath.Join(dir, dbFile), "rw", "foreign_keys=OFF")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(c.exec(sql), c.close()); err != nil {
+		if err := errors.Join(c.Exec(sql), c.Close()); err != nil {
 			t.Fatalf("%s: %v", sql, err)
 		}
 		if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrUnsafe) {

@@ -6,12 +6,13 @@ package state
 
 import (
 	"crypto/sha256"
-	"database/sql/driver"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 
+	"example.org/sumlog/internal/sqlite"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -132,18 +133,18 @@ const selectRows = "SELECT logs.id, origin, keys, qpd, contact, source, disabled
 
 // load reads the database as it is at one moment and compares it with its
 // digest.
-func load(c *conn, notes bool) (st *stored, err error) {
+func load(c *sqlite.Conn, notes bool) (st *stored, err error) {
 	// Outside a transaction each query would see the state of its own moment.
-	if err := c.exec("BEGIN"); err != nil {
+	if err := c.Exec("BEGIN"); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.exec("COMMIT")) }()
-	v, err := c.queryRow("PRAGMA user_version", 1)
+	defer func() { err = errors.Join(err, c.Exec("COMMIT")) }()
+	v, err := c.First("PRAGMA user_version")
 	if err != nil {
 		return nil, err
 	}
 	if v[0] != int64(schemaVersion) {
-		return nil, fmt.Errorf("%w: schema version is %v, not %d", errRow, v[0], schemaVersion)
+		return nil, fmt.Errorf("%w: schema version is %v, not %d", sqlite.ErrRow, v[0], schemaVersion)
 	}
 	st, err = loadMeta(c)
 	if err != nil {
@@ -151,7 +152,7 @@ func load(c *conn, notes bool) (st *stored, err error) {
 	}
 	var sum digest
 	same := make(map[string]string) // contacts and sources, each of many logs
-	err = c.query(selectRows, 11, func(v []driver.Value) error {
+	err = c.Run(selectRows, func(v []sqlite.Value) error {
 		r, note, err := scanRow(v, same)
 		if err != nil {
 			return err
@@ -168,34 +169,37 @@ func load(c *conn, notes bool) (st *stored, err error) {
 		return nil, err
 	}
 	if sum != st.digest {
-		return nil, fmt.Errorf("%w: rows do not have the digest stored with them", errRow)
+		return nil, fmt.Errorf("%w: rows do not have the digest stored with them", sqlite.ErrRow)
 	}
 	return st, nil
 }
 
-func loadMeta(c *conn) (*stored, error) {
-	v, err := c.queryRow("SELECT id, generation, digest, previous FROM meta", 4)
+func loadMeta(c *sqlite.Conn) (*stored, error) {
+	v, err := c.First("SELECT id, generation, digest, previous FROM meta")
+	if err == io.EOF {
+		return nil, fmt.Errorf("%w: there is no generation", sqlite.ErrRow)
+	}
 	if err != nil {
 		return nil, err
 	}
 	st := new(stored)
 	var d, previous []byte
-	if err := errors.Join(take(v[0], &st.id), take(v[1], &st.generation), take(v[2], &d), take(v[3], &previous)); err != nil {
+	if err := errors.Join(sqlite.Take(v[0], &st.id), sqlite.Take(v[1], &st.generation), sqlite.Take(v[2], &d), sqlite.Take(v[3], &previous)); err != nil {
 		return nil, err
 	}
 	if len(d) != len(st.digest) || len(previous) != len(st.previous) {
-		return nil, errRow
+		return nil, sqlite.ErrRow
 	}
 	st.digest, st.previous = digest(d), digest(previous)
 	return st, nil
 }
 
-func scanRow(v []driver.Value, same map[string]string) (r *row, note []byte, err error) {
+func scanRow(v []sqlite.Value, same map[string]string) (r *row, note []byte, err error) {
 	r = new(row)
 	var keys string
 	var qpd, disabled int64
-	err = errors.Join(take(v[0], &r.id), take(v[1], &r.Origin), take(v[2], &keys), take(v[3], &qpd),
-		take(v[4], &r.Contact), take(v[5], &r.Source), take(v[6], &disabled))
+	err = errors.Join(sqlite.Take(v[0], &r.id), sqlite.Take(v[1], &r.Origin), sqlite.Take(v[2], &keys), sqlite.Take(v[3], &qpd),
+		sqlite.Take(v[4], &r.Contact), sqlite.Take(v[5], &r.Source), sqlite.Take(v[6], &disabled))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -208,21 +212,21 @@ func scanRow(v []driver.Value, same map[string]string) (r *row, note []byte, err
 	}
 	r.QPD, r.Disabled = int(qpd), disabled != 0
 	if r.Keys, err = parseVkeys(keys); err != nil {
-		return nil, nil, fmt.Errorf("%w: log %q: %v", errRow, r.Origin, err)
+		return nil, nil, fmt.Errorf("%w: log %q: %v", sqlite.ErrRow, r.Origin, err)
 	}
 	if err := r.Check(); err != nil {
-		return nil, nil, fmt.Errorf("%w: %v", errRow, err)
+		return nil, nil, fmt.Errorf("%w: %v", sqlite.ErrRow, err)
 	}
 	r.log = r.hashLog()
 	if v[7] == nil {
 		return r, nil, nil
 	}
 	var root []byte
-	if err := errors.Join(take(v[7], &r.Tree.N), take(v[8], &root), take(v[9], &r.Time), take(v[10], &note)); err != nil {
+	if err := errors.Join(sqlite.Take(v[7], &r.Tree.N), sqlite.Take(v[8], &root), sqlite.Take(v[9], &r.Time), sqlite.Take(v[10], &note)); err != nil {
 		return nil, nil, err
 	}
 	if len(root) != len(r.Tree.Hash) || r.Tree.N < 0 || r.Time <= 0 {
-		return nil, nil, errRow
+		return nil, nil, sqlite.ErrRow
 	}
 	r.Tree.Hash = tlog.Hash(root)
 	r.head = r.hashHead(note)

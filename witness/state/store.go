@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/internal/sqlite"
 )
 
 // A Store is the state of a running witness. Its methods may be called by many
@@ -61,6 +62,10 @@ func (s *Store) open() error {
 	}
 	defer root.Close()
 	if _, err := root.Stat(dbFile); err != nil {
+		// Where a guard remembers one, a missing database is lost, not new.
+		if lost := admits(guardPath(s.config.Dir, s.config.Guard)); errors.Is(lost, ErrUnsafe) {
+			return fmt.Errorf("%s is missing: %w", filepath.Join(s.config.Dir, dbFile), lost)
+		}
 		return err
 	}
 	if s.unlock, err = durable.Lock(root, lockFile); err != nil {
@@ -75,7 +80,7 @@ func (s *Store) open() error {
 	path := filepath.Join(s.config.Dir, dbFile)
 	st, err := s.openDB(path)
 	if err != nil {
-		if isDamage(err) {
+		if sqlite.IsDamage(err) {
 			return fmt.Errorf("%w: %s: %w", ErrUnsafe, path, err)
 		}
 		return fmt.Errorf("%s: %w", path, err)
@@ -94,20 +99,20 @@ func (s *Store) open() error {
 }
 
 func (s *Store) openDB(path string) (*stored, error) {
-	c, err := openConn(path, "rw", "synchronous=FULL", "journal_mode=WAL", "cache_size=-8192", "journal_size_limit=16777216", "foreign_keys=ON")
+	c, err := sqlite.Open(path, "rw", "synchronous=FULL", "journal_mode=WAL", "cache_size=-8192", "journal_size_limit=16777216", "foreign_keys=ON")
 	if err != nil {
 		return nil, err
 	}
 	if s.db, err = newWriter(c); err != nil {
-		return nil, errors.Join(err, c.close())
+		return nil, errors.Join(err, c.Close())
 	}
 	// What all else here rests on is looked at, not assumed: that every commit
 	// syncs (2 is FULL).
-	mode, err := c.queryRow("PRAGMA journal_mode", 1)
+	mode, err := c.First("PRAGMA journal_mode")
 	if err != nil {
 		return nil, err
 	}
-	sync, err := c.queryRow("PRAGMA synchronous", 1)
+	sync, err := c.First("PRAGMA synchronous")
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +158,7 @@ func (s *Store) release() error {
 		errs = append(errs, s.view.Close())
 	}
 	if s.db != nil {
-		errs = append(errs, s.db.conn.close())
+		errs = append(errs, s.db.conn.Close())
 	}
 	if s.guard != nil {
 		errs = append(errs, s.guard.close())
@@ -192,7 +197,37 @@ func (s *Store) Logs() []Entry {
 
 // Note returns the newest cosigned checkpoint of a log: with the log's
 // signatures and the cosignatures. It is nil before the first one.
-func (s *Store) Note(origin string) ([]byte, error) { return s.view.Note(origin) }
+//
+// The database has a note for a moment before the guard knows of it. Shown then,
+// an older database put back would deny it, and who shows it in return would seem
+// to know more than the state. So what is read must be what memory has.
+func (s *Store) Note(origin string) ([]byte, error) {
+	for range maxNoteReads {
+		note, err := s.view.Note(origin)
+		if err != nil {
+			return nil, err
+		}
+		s.mu.RLock()
+		r := s.rows[origin] // nil if the log is being added
+		s.mu.RUnlock()
+		switch {
+		case r == nil || r.Time == 0:
+			return nil, nil
+		case r.hashHead(note) == r.head:
+			return note, nil
+		}
+		// A commit is under way, or was just now. What waits in the queue is done
+		// after it.
+		if err := s.do(context.Background(), func(*batch) error { return nil }); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("log %q: its note is not the one that was written", origin)
+}
+
+// maxNoteReads is far more than commits that can come in between. A note that
+// still differs then was written by somebody else.
+const maxNoteReads = 16
 
 // Evidence returns all evidence, oldest first.
 func (s *Store) Evidence() ([]Evidence, error) { return s.view.Evidence() }

@@ -6,22 +6,23 @@ package state
 
 import (
 	"cmp"
-	"database/sql/driver"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"example.org/sumlog/internal/sqlite"
 )
 
 // A View reads the state, also beside the process that runs the witness. It
 // takes no lock and does not look at the guard.
 type View struct {
 	mu       sync.Mutex
-	conn     *conn
-	note     *stmt
-	evidence *stmt
+	conn     *sqlite.Conn
+	note     *sqlite.Stmt
+	evidence *sqlite.Stmt
 }
 
 // OpenView opens the state in dir for reading.
@@ -30,17 +31,17 @@ func OpenView(dir string) (*View, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
-	c, err := openConn(path, "ro", "query_only=ON", "cache_size=-1024")
+	c, err := sqlite.Open(path, "ro", "query_only=ON", "cache_size=-1024")
 	if err != nil {
 		return nil, err
 	}
 	v := &View{conn: c}
-	v.note, err = c.prepare("SELECT note FROM heads WHERE id = (SELECT id FROM logs WHERE origin = ?)", 1)
-	if err == nil {
-		v.evidence, err = c.prepare("SELECT origin, time, file FROM evidence ORDER BY time, sum", 3)
-	}
+	err = c.Prepare(map[**sqlite.Stmt]string{
+		&v.note:     "SELECT note FROM heads WHERE id = (SELECT id FROM logs WHERE origin = ?)",
+		&v.evidence: "SELECT origin, time, file FROM evidence ORDER BY time, sum",
+	})
 	if err != nil {
-		return nil, errors.Join(err, c.close())
+		return nil, errors.Join(err, c.Close())
 	}
 	return v, nil
 }
@@ -49,7 +50,7 @@ func OpenView(dir string) (*View, error) {
 func (v *View) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.conn.close()
+	return v.conn.Close()
 }
 
 // Logs returns all logs, disabled ones too, by origin.
@@ -76,23 +77,23 @@ func (v *View) load(notes bool) (*stored, error) {
 func (v *View) Note(origin string) (note []byte, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	row, err := v.note.first(origin)
+	row, err := v.note.First(origin)
 	if err == io.EOF {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return note, take(row[0], &note)
+	return note, sqlite.Take(row[0], &note)
 }
 
 // Evidence returns all evidence, oldest first.
 func (v *View) Evidence() (out []Evidence, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	err = v.evidence.run(func(row []driver.Value) error {
+	err = v.evidence.Run(func(row []sqlite.Value) error {
 		var e Evidence
-		err := errors.Join(take(row[0], &e.Origin), take(row[1], &e.Time), take(row[2], &e.File))
+		err := errors.Join(sqlite.Take(row[0], &e.Origin), sqlite.Take(row[1], &e.Time), sqlite.Take(row[2], &e.File))
 		out = append(out, e)
 		return err
 	})

@@ -1,0 +1,129 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package witness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/sqlite"
+	"example.org/sumlog/witness/state"
+)
+
+// TestStoreFails: once it is not known what is on the disk, the process hears that
+// it has to end.
+func TestStoreFails(t *testing.T) {
+	l := newTestLog("a.example")
+	r := newRig(t, l)
+	r.mustAdd(l, 0, 0, 5)
+	c, err := sqlite.Open(filepath.Join(r.dir, "witness.db"), "rw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Exec("DROP TABLE heads"); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := r.add(l.request(0, 5, 6)); status != 503 {
+		t.Errorf("status %d", status)
+	}
+	if err := <-r.w.Failed(); !errors.Is(err, state.ErrUnsafe) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestEndlessBody sends a body that does not say how long it is, and is without
+// end. It is read no further than any request may be long.
+func TestEndlessBody(t *testing.T) {
+	r := newRig(t)
+	body := &countingReader{Reader: endless{}}
+	req := httptest.NewRequest("POST", "/add-checkpoint", body)
+	req.ContentLength = -1
+	rec := httptest.NewRecorder()
+	r.w.ServeHTTP(rec, req)
+	if rec.Code != 413 {
+		t.Errorf("status %d", rec.Code)
+	}
+	if body.n > 2*checkpoint.MaxRequest {
+		t.Errorf("%d bytes were read", body.n)
+	}
+}
+
+// endless is a body of many megabytes.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return copy(b, strings.Repeat("x", len(b))), nil }
+
+type countingReader struct {
+	io.Reader
+	n int
+}
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	if c.n > 1<<24 {
+		return 0, io.EOF
+	}
+	n, err := c.Reader.Read(b)
+	c.n += n
+	return n, err
+}
+
+// TestSubtreeFork shows the witness a cosignature of its own for another root of
+// the size that the state is at: two states have lived.
+func TestSubtreeFork(t *testing.T) {
+	l := newTestLog("a.example")
+	r := newRig(t, l)
+	r.cosigners = append(r.cosigners, mldsaCosigner(t, witnessName))
+	r.restart()
+	r.mustAdd(l, 0, 0, 12)
+	req := subtreeRequest(t, l, r.cosigned(l, l.tree(3, 12), startTime))
+	if _, err := r.w.SignSubtree(context.Background(), req.Bytes()); statusOf(err) != 503 {
+		t.Errorf("%v", err)
+	}
+	select {
+	case err := <-r.w.Failed():
+		if !errors.Is(err, state.ErrUnsafe) {
+			t.Errorf("%v", err)
+		}
+	default:
+		t.Error("it goes on")
+	}
+}
+
+// TestFutureClock: a clock that was far ahead once leaves a time that stands still.
+func TestFutureClock(t *testing.T) {
+	l := newTestLog("a.example")
+	r := newRig(t, l)
+	r.clock.Add(1000)
+	r.mustAdd(l, 0, 0, 5)
+	r.clock.Add(-1000)
+	r.restart()
+	if !strings.Contains(r.logged.String(), "of the future") {
+		t.Error("nobody was told")
+	}
+}
+
+// TestStopBeforeAnswer: what was proven while a checkpoint was being stored keeps
+// its cosignature back.
+func TestStopBeforeAnswer(t *testing.T) {
+	l := newTestLog("a.example")
+	r := newRig(t, l)
+	r.w.config.hook = func(point string) {
+		if point == "stored" {
+			r.w.fail(fmt.Errorf("%w: test", state.ErrUnsafe))
+		}
+	}
+	if got, _ := r.add(l.request(0, 0, 5)); got != http.StatusServiceUnavailable {
+		t.Errorf("status %d", got)
+	}
+}

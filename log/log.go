@@ -135,6 +135,7 @@ type Log struct {
 	witnesses *quorum.Quorum // nil: none
 	interval  time.Duration
 	evidence  func(string, []byte)
+	accused   atomic.Bool // a witness has shown what the next round will look at
 	lost      atomic.Bool // the last round found no quorum
 
 	// Owned by the publisher after Start.

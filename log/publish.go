@@ -86,6 +86,11 @@ func (l *Log) publish() error {
 	if err := l.consult(); err != nil {
 		return err
 	}
+	if l.accused.Swap(false) {
+		if err := l.refresh(); err != nil {
+			return err // before anything else is signed
+		}
+	}
 	if t.N > l.archive.last.Load().Size {
 		err = l.sign(t)
 	} else {

@@ -129,8 +129,12 @@ func (l *Log) cosign(note []byte, t tlog.Tree) ([]byte, error) {
 		Note:  note,
 		Prove: func(old int64) ([]tlog.Hash, error) { return l.tree.prove(old, t.N) },
 	}, func(note []byte) {
-		// The newest one counts: it has all that those before it had.
-		late.Store(&note)
+		if note == nil {
+			l.accused.Store(true)
+		} else {
+			// The newest one counts: it has all that those before it had.
+			late.Store(&note)
+		}
 		l.wake()
 	})
 	l.lost.Store(err != nil && l.ctx.Err() == nil)

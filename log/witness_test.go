@@ -715,6 +715,42 @@ func TestSetPolicy(t *testing.T) {
 	}
 }
 
+// TestAheadLate: a witness that nobody waits for any more shows another history.
+// The log stops though it has nothing to publish.
+func TestAheadLate(t *testing.T) {
+	dir := newDir(t)
+	a, b := newWitness(t, "a"), newWitness(t, "b")
+	l := mustStartWitnessed(t, dir, 1, a)
+	if _, err := l.Append(t.Context(), record(0)); err != nil {
+		t.Fatal(err)
+	}
+	closeLog(t, l)
+	older := copyDir(t, dir)
+	l = mustStartWitnessed(t, dir, 1, b)
+	if _, err := l.Append(t.Context(), record(1)); err != nil {
+		t.Fatal(err)
+	}
+	closeLog(t, l)
+
+	hold := make(chan struct{})
+	b.set(func() { b.blind, b.hold = true, hold })
+	l = mustStartWitnessed(t, older, 1, a, b)
+	defer l.Close()
+	if _, err := l.Append(t.Context(), record(2)); err != nil {
+		t.Fatal(err)
+	}
+	b.set(func() { b.blind = false })
+	close(hold)
+	select {
+	case err := <-l.Failed():
+		if !errors.Is(err, ErrAhead) {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("went on")
+	}
+}
+
 // TestProve holds proofs against x/mod's verification, across tile boundaries.
 func TestProve(t *testing.T) {
 	const size = 300

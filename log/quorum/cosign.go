@@ -55,7 +55,8 @@ func (e *MissingError) Unwrap() []error { return []error{ErrQuorum, e.cause} }
 // with each larger collection until the next Cosign begins or Close returns: one
 // call at a time, on another goroutine, perhaps before the caller has seen what
 // Cosign returned, and never if Cosign fails. late must not wait for a caller of
-// Cosign or Close.
+// Cosign or Close. late(nil) says that the next Cosign, whenever it is, will return
+// an AheadError.
 //
 // What a round collected that failed within the last minute counts in the next
 // one over the same text.
@@ -155,7 +156,19 @@ func (q *Quorum) deliver(m *member, r *round, sig checkpoint.Signature, err erro
 	}
 	q.mu.Unlock()
 	r.add(m, sig, err)
-	current.rouse() // for an AheadError
+	if a != nil {
+		current.found()
+	}
+}
+
+// found makes an AheadError known: to the Cosign that waits, or as a late one.
+func (r *round) found() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.met && !r.over && r.late != nil {
+		r.late(nil)
+	}
+	r.rouse()
 }
 
 // A round is the asking for cosignatures of one note.

@@ -91,16 +91,16 @@ func withRace() bool {
 	return false
 }
 
-// TestMany knows many logs: the start is short, and memory small.
+// TestMany knows many logs, and memory stays small. How fast it is, is for
+// scripts/bench to measure.
 func TestMany(t *testing.T) {
 	type size struct {
 		logs      int
-		start     time.Duration
 		megabytes int
 	}
-	sizes := []size{{1_000, time.Second, 64}}
+	sizes := []size{{1_000, 64}}
 	if thorough() && !withRace() {
-		sizes = append(sizes, size{40_000, 5 * time.Second, 128})
+		sizes = append(sizes, size{40_000, 128})
 	}
 	for _, tt := range sizes {
 		r := newRigIn(t, memoryDir(t))
@@ -144,9 +144,6 @@ func TestMany(t *testing.T) {
 		t.Logf("%d logs: start in %d ms, %d kB, %d requests a second", tt.logs, start, kilobytes, rate)
 		if withRace() {
 			continue
-		}
-		if d := time.Duration(start) * time.Millisecond; d > tt.start {
-			t.Errorf("%d logs: the start took %v", tt.logs, d)
 		}
 		if kilobytes > tt.megabytes<<10 {
 			t.Errorf("%d logs: %d kB of memory", tt.logs, kilobytes)

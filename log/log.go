@@ -431,6 +431,7 @@ func (l *Log) Close() error {
 		l.seq.cancel()
 		l.abandon()
 	}
+	l.stop() // also if it was never started
 	if l.witnesses != nil {
 		l.witnesses.Close()
 	}

@@ -146,6 +146,10 @@ func (l *Log) cosign(note []byte, t tlog.Tree) ([]byte, error) {
 	if ahead, ok := errors.AsType[*quorum.AheadError](err); ok {
 		if err := l.remembers(ahead.Checkpoint.Tree()); errors.Is(err, ErrAhead) {
 			return nil, l.contradicted(ahead.Witness, ahead.Note)
+		} else if err != nil {
+			// Not compared: the witnesses are asked again before the next signature.
+			l.consulted = false
+			return nil, err
 		}
 	}
 	return note, err

@@ -169,7 +169,11 @@ func (w *Witness) follows(ctx context.Context, o *origin, e state.Entry, s *subm
 	if refusal := w.extends(ctx, o, e, s); refusal != nil {
 		return refusal
 	}
-	o.linked = s.Tree()
+	// Anybody can repeat an older one, again and again. In the place of the log's
+	// newest it would undo the first half of what the log is about to complete.
+	if s.Size >= o.linked.N {
+		o.linked = s.Tree()
+	}
 	return &Refusal{Status: http.StatusConflict, Size: f.Size, Text: fmt.Sprintf("another witness has seen size %d", f.Size)}
 }
 

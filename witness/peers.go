@@ -90,18 +90,22 @@ func (w *Witness) askPeers(ctx context.Context, o *origin, s *submission) *Refus
 	}
 }
 
-// compareFloor refuses what is behind the peers.
+// compareFloor refuses what is behind the peers. Once the state is not, it says
+// what the floor did: the log is told its size then, as always.
 func (w *Witness) compareFloor(ctx context.Context, o *origin, s *submission) *Refusal {
 	f := o.floor()
+	if f == nil || s.Size > f.Size {
+		return nil
+	}
+	e, ok := w.config.Store.Entry(o.name)
 	switch {
-	case f == nil || s.Size > f.Size:
+	case s.Size < f.Size && ok && f.Size <= e.Tree.N:
 		return nil
 	case s.Size < f.Size:
 		return later(http.StatusServiceUnavailable, retryAfter, "another witness has seen size %d of this log, and this one is behind", f.Size)
 	case s.Root != f.Root:
 		o.inconsistent.Add(1)
-		if e, ok := w.config.Store.Entry(o.name); ok && !o.isAccused(s.Tree()) {
-			w.keep(ctx, e.Log, f.note, s.note, nil)
+		if ok && !o.isAccused(s.Tree()) && w.keep(ctx, e.Log, f.note, s.note, nil) {
 			o.setAccused(s.Tree())
 		}
 		return refuse(http.StatusUnprocessableEntity, "another witness has seen another root of this size")

@@ -312,6 +312,25 @@ func TestAboveFloor(t *testing.T) {
 	}
 }
 
+// TestFloorReplay: a stranger who repeats an older checkpoint between the two
+// halves of the log's newest does not undo the first; and a floor that the state has
+// passed is none any more.
+func TestFloorReplay(t *testing.T) {
+	l := newTestLog("a.example")
+	r := newRig(t, l)
+	r.mustAdd(l, 0, 0, 5)
+	r.restart(newPeer(t, shows(l.note(l.tree(0, 10)))).URL)
+	for _, s := range []struct {
+		from, to int64
+		status   int
+		size     int64
+	}{{5, 20, 409, 10}, {5, 12, 409, 10}, {10, 20, 200, 0}, {5, 9, 409, 20}} {
+		if got, size := r.answer(l.request(0, s.from, s.to)); got != s.status || size != s.size {
+			t.Errorf("from %d to %d: %d %d, want %d %d", s.from, s.to, got, size, s.status, s.size)
+		}
+	}
+}
+
 // answer is what the witness answers to a request: a status, and with 409 a size.
 func (r *rig) answer(req checkpoint.AddRequest) (status int, size int64) {
 	_, err := r.w.Add(r.t.Context(), req.Bytes())

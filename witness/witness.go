@@ -67,8 +67,9 @@
 //
 // # Evidence
 //
-// Checkpoints with a valid signature of the log that cannot both be true are kept
-// in the state as files of package evidence, whoever sent them.
+// Checkpoints with a valid signature of the log that are proven, by themselves or
+// by the proof submitted, not to be both true are kept in the state as files of
+// package evidence, whoever sent them. The others are refused and counted.
 //
 // # Trust
 //
@@ -139,8 +140,8 @@ type origin struct {
 	// durable.
 	mu sync.Mutex
 
-	// linked is the tree above a floor that is proven to follow on the state, and
-	// not yet on the floor. mu is held.
+	// linked is the largest tree above a floor that is proven to follow on the
+	// state, and not yet on the floor. mu is held.
 	linked tlog.Tree
 
 	growth, refresh *rate.Limiter // nil: no limit

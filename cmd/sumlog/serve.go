@@ -120,8 +120,9 @@ func runServe(ctx context.Context, c *call) error {
 	select {
 	case err = <-opened:
 	case <-ctx.Done():
-		// An index that is being made is of no use half made, and the log
-		// has not signed anything yet: the process can just end.
+		// An index that is being made is of no use half made, and what of the
+		// log's tail is half published a crash would leave too: the process can
+		// just end.
 		return nil
 	}
 	m.End()

@@ -41,6 +41,8 @@
 //	    root S. The proof is an RFC 6962 consistency proof from size m to size n
 //	    that verifies for S and the file's root of size m, which is not R. Two trees
 //	    that share S share all that a proof shows, so no tree has both R and S.
+//	    A proof from a power of two does not contain the root there: such a file is
+//	    valid, but New cannot make one from a proof that did not verify.
 //
 // # What it proves
 //

@@ -134,6 +134,11 @@ func (q *Quorum) step(r *round) ([]byte, error) {
 		return nil, err
 	}
 	if note := r.done(); note != nil {
+		// What was found just before done was not late yet, and wakes nobody now.
+		if err := q.contradiction(r); err != nil {
+			r.end()
+			return nil, err
+		}
 		return note, nil
 	}
 	if r.hopeless() {

@@ -47,6 +47,9 @@ No server may be running on DIR. Import can be repeated.
 const (
 	importWorkers = 16
 	importWait    = 10 * time.Minute // for one version; a zip may come slowly
+
+	// Between publications that need witnesses. All workers wait for each.
+	importInterval = 100 * time.Millisecond
 )
 
 // openForWork opens an authority for a command other than serve, and a meter
@@ -60,7 +63,7 @@ func (c *call) openForWork(ctx context.Context, what string, expect func(log.Rec
 		return nil, nil, err
 	}
 	logger := c.logger()
-	l, err := c.openSigning(logger)
+	l, err := c.openSigning(importInterval, logger)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -27,6 +27,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/dirhash"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -394,6 +395,56 @@ func TestPolicyDropped(t *testing.T) {
 	if _, err := w.admit(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestImportWitnessed imports under the policy in DIR/sumlog.toml, as a server
+// would publish.
+func TestImportWitnessed(t *testing.T) {
+	t.Parallel()
+	w := newWitnessed(t)
+	for _, n := range w.nodes {
+		n.start()
+		n.ready()
+	}
+	settings, err := os.OpenFile(filepath.Join(w.dir, "sumlog.toml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(settings, "witness-policy = %q\n", w.policy); err != nil {
+		t.Fatal(err)
+	}
+	if err := settings.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var sums strings.Builder
+	for i := range int64(40) {
+		path, version, _ := strings.Cut(killPath(i), "@")
+		hash, err := dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader("module " + path + "\n")), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&sums, "%s %s/go.mod %s\n", path, version, hash)
+	}
+	file := filepath.Join(t.TempDir(), "go.sum")
+	if err := os.WriteFile(file, []byte(sums.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	bin, err := exec.LookPath("sumlog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(bin, "import", "-dir", w.dir, file).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "40 new") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	w.serve()
+	names, err := w.cosigners()
+	if err != nil || len(names) < 2 {
+		t.Errorf("cosigned by %q: %v", names, err)
+	}
+	w.consistent()
 }
 
 // TestRolledBack puts a whole older data directory back, the guard in it too.

@@ -85,7 +85,7 @@ func runServe(ctx context.Context, c *call) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	l, err := c.openSigning(logger)
+	l, err := c.openSigning(c.opts.interval, logger)
 	if err != nil {
 		return err
 	}

@@ -23,15 +23,19 @@ import (
 )
 
 // openSigning opens the log for a command that may publish, with the witnesses
-// that its policy names.
-func (c *call) openSigning(logger *slog.Logger) (*log.Log, error) {
+// that its policy names. Each publication costs them a request and a signature, so
+// there are at least interval between two; without any, nobody is to be spared.
+func (c *call) openSigning(interval time.Duration, logger *slog.Logger) (*log.Log, error) {
 	q, err := c.openQuorum(logger)
 	if err != nil {
 		return nil, err
 	}
+	if q == nil {
+		interval = 0
+	}
 	l, err := log.Open(log.Config{
 		Dir: c.opts.dir, Guard: c.opts.guard, Logger: logger,
-		Witnesses: q, Interval: c.interval(), Evidence: keepEvidence(c.opts.dir, logger),
+		Witnesses: q, Interval: interval, Evidence: keepEvidence(c.opts.dir, logger),
 	})
 	if err != nil {
 		return nil, hintOpen(err, c.opts.dir)
@@ -43,15 +47,6 @@ func (c *call) openSigning(logger *slog.Logger) (*log.Log, error) {
 	}
 	c.witnesses = q
 	return l, nil
-}
-
-// interval is the least time between publications: each costs the witnesses a
-// request and a signature. Without any, nobody is to be spared.
-func (c *call) interval() time.Duration {
-	if c.opts.policy == "" {
-		return 0
-	}
-	return c.opts.interval
 }
 
 // openQuorum returns the witnesses of the policy, nil if there is none.

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,45 +18,9 @@ import (
 	"time"
 
 	"golang.org/x/mod/module"
+
+	"example.org/sumlog/internal/testdisk"
 )
-
-// namespaceEnv is set where a test runs again with mounts of its own.
-const namespaceEnv = "SUMLOG_TEST_NAMESPACE"
-
-// inNamespace runs the test again in a process that may mount file systems
-// without anybody else seeing them, and reports whether this is that process.
-func inNamespace(t *testing.T) bool {
-	if os.Getenv(namespaceEnv) != "" {
-		if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-			t.Fatal(err)
-		}
-		return true
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	if os.Getuid() != 0 {
-		attr.Cloneflags |= syscall.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
-	probe := exec.Command("/bin/sh", "-c", `mount --make-rprivate / && mount -t tmpfs none "$0"`, t.TempDir())
-	probe.SysProcAttr = attr
-	if out, err := probe.CombinedOutput(); err != nil {
-		t.Skipf("no file system can be mounted here: %v %s", err, out)
-	}
-	cmd := exec.Command(self, "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.SysProcAttr = attr
-	cmd.Env = append(os.Environ(), namespaceEnv+"=1")
-	out, err := cmd.CombinedOutput()
-	t.Logf("%s", out)
-	if err != nil {
-		t.Error(err)
-	}
-	return false
-}
 
 // A disk is a small file system in memory that can be filled.
 type disk struct {
@@ -307,7 +270,7 @@ func (f *full) reopen() {
 // whole directory, and on disks of their own for guard and archive, which are
 // otherwise spared by what the entries need before them.
 func TestFullDisk(t *testing.T) {
-	if !inNamespace(t) {
+	if !testdisk.Enter(t) {
 		return
 	}
 	base := t.TempDir()
@@ -390,7 +353,7 @@ func TestGuardFails(t *testing.T) {
 
 // TestFullDiskCreate creates logs on a disk that is full at each write.
 func TestFullDiskCreate(t *testing.T) {
-	if !inNamespace(t) {
+	if !testdisk.Enter(t) {
 		return
 	}
 	d := mountDisk(t, filepath.Join(t.TempDir(), "disk"), 100, 100)
@@ -428,7 +391,7 @@ func TestFullDiskCreate(t *testing.T) {
 // TestReadOnly lets the file system of the tree, and that of the guard, become
 // read-only under a log that works. The process may end. The next one finds all.
 func TestReadOnly(t *testing.T) {
-	if !inNamespace(t) {
+	if !testdisk.Enter(t) {
 		return
 	}
 	r := newRand(t)

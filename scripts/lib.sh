@@ -86,7 +86,7 @@ tests() {
 	race=
 	if [ "${CI:-}" = true ]; then
 		race=-race
-		need_strace
+		need_tools
 	fi
 	# shellcheck disable=SC2086 # no flag is better than an empty one
 	if ! go test -v $race -timeout=10m ./... >bin/test.log 2>&1; then
@@ -99,11 +99,15 @@ tests() {
 		{ last = $0 }' bin/test.log
 }
 
-# need_strace installs strace, with which a test simulates the loss of power,
-# where that is easy. Without it the test says that it is skipped.
-need_strace() {
-	command -v strace >/dev/null 2>&1 && return
+# need_tools installs what tests use that are skipped without it, where that is
+# easy: strace, with which one simulates the loss of power, and OpenSSH's agent.
+need_tools() {
+	missing=
+	command -v strace >/dev/null 2>&1 || missing="$missing strace"
+	command -v ssh-agent >/dev/null 2>&1 || missing="$missing openssh-client"
+	[ -n "$missing" ] || return 0
 	if [ -f /etc/debian_version ] && [ "$(id -u)" = 0 ]; then
-		apt-get update -q >/dev/null 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends strace >/dev/null 2>&1 || true
+		# shellcheck disable=SC2086 # a list of packages
+		apt-get update -q >/dev/null 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >/dev/null 2>&1 || true
 	fi
 }

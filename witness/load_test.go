@@ -122,7 +122,7 @@ func TestLargeBodies(t *testing.T) {
 // TestSlow has a client that sends a part of a body and no more.
 func TestSlow(t *testing.T) {
 	if !thorough() {
-		t.Skip("takes 10 s")
+		t.Skip("takes 10 s; CI=true or SUMLOG_LONG=1 runs it")
 	}
 	r := newRig(t)
 	server := httptest.NewServer(r.w)

@@ -372,7 +372,7 @@ func TestAgentMute(t *testing.T) {
 func TestOpenSSH(t *testing.T) {
 	for _, program := range []string{"ssh-agent", "ssh-add"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skip(err)
+			t.Skipf("OpenSSH is not installed: %v", err)
 		}
 	}
 	dir, err := os.MkdirTemp("", "agent")

@@ -715,6 +715,27 @@ func TestSetPolicy(t *testing.T) {
 	}
 }
 
+// TestSetPolicyClosed: a log that was closed before it was started keeps nobody
+// waiting.
+func TestSetPolicyClosed(t *testing.T) {
+	a := newWitness(t, "a")
+	l, err := openWitnessed(t, newDir(t), 1, nil, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeLog(t, l)
+	got := make(chan error, 1)
+	go func() { got <- l.SetPolicy(nil) }()
+	select {
+	case err := <-got:
+		if !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("SetPolicy waits")
+	}
+}
+
 // TestAheadLate: a witness that nobody waits for any more shows another history.
 // The log stops though it has nothing to publish.
 func TestAheadLate(t *testing.T) {

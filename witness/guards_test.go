@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"example.org/sumlog/internal/checkpoint"
@@ -125,5 +126,44 @@ func TestStopBeforeAnswer(t *testing.T) {
 	}
 	if got, _ := r.add(l.request(0, 0, 5)); got != http.StatusServiceUnavailable {
 		t.Errorf("status %d", got)
+	}
+}
+
+// TestEndlessPeer: of a peer that sends without end no more is read than a note
+// can have.
+func TestEndlessPeer(t *testing.T) {
+	l := newTestLog("a.example")
+	r := newRig(t, l)
+	var sent atomic.Int64
+	done := make(chan struct{})
+	p := newPeer(t, func(rw http.ResponseWriter, _ string) {
+		defer close(done)
+		for sent.Load() < 64<<20 {
+			n, err := rw.Write(make([]byte, 64<<10))
+			if err != nil {
+				return
+			}
+			sent.Add(int64(n))
+		}
+	})
+	r.restart(p.URL)
+	if got, _ := r.add(l.request(0, 0, 5)); got != http.StatusServiceUnavailable {
+		t.Errorf("status %d", got)
+	}
+	<-done
+	// The rest are buffers of the two ends.
+	if n := sent.Load(); n > 32<<20 {
+		t.Errorf("%d bytes were taken", n)
+	}
+}
+
+// TestNotSniffed: no browser takes a refusal, which quotes what it was sent, for
+// anything but text.
+func TestNotSniffed(t *testing.T) {
+	r := newRig(t)
+	rec := httptest.NewRecorder()
+	r.w.ServeHTTP(rec, httptest.NewRequest("POST", "/add-checkpoint", strings.NewReader("<html>")))
+	if got := rec.Header().Get("X-Content-Type-Options"); rec.Code != http.StatusBadRequest || got != "nosniff" {
+		t.Errorf("%d %q", rec.Code, got)
 	}
 }

@@ -204,3 +204,33 @@ func TestDamage(t *testing.T) {
 	copyFiles(t, good, dir)
 	mustOpen(t, Config{Dir: dir})
 }
+
+// TestMixedSlots: slots that are not of one guard, or not where they belong, are
+// none.
+func TestMixedSlots(t *testing.T) {
+	file := func(even, odd mark) []byte {
+		b := make([]byte, 2*slotEvery)
+		copy(b, even.slot())
+		copy(b[slotEvery:], odd.slot())
+		return b
+	}
+	for _, tt := range []struct {
+		name      string
+		even, odd mark
+		want      int64 // generation; -1: refused
+	}{
+		{"one guard", mark{id: "a", generation: 4}, mark{id: "a", generation: 5}, 5},
+		{"one guard, the first is newer", mark{id: "a", generation: 6}, mark{id: "a", generation: 5}, 6},
+		{"two guards", mark{id: "a", generation: 4}, mark{id: "b", generation: 5}, -1},
+		{"an odd one first", mark{id: "a", generation: 5}, mark{id: "a", generation: 5}, -1},
+		{"an even one second", mark{id: "a", generation: 4}, mark{id: "a", generation: 4}, -1},
+	} {
+		m, err := parseGuard(file(tt.even, tt.odd))
+		if err != nil {
+			m.generation = -1
+		}
+		if m.generation != tt.want {
+			t.Errorf("%s: generation %d, want %d (%v)", tt.name, m.generation, tt.want, err)
+		}
+	}
+}

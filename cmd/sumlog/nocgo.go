@@ -6,34 +6,11 @@
 
 package main
 
-import (
-	"context"
-	"errors"
+import "example.org/sumlog/internal/cli"
 
-	"example.org/sumlog/internal/cli"
-)
-
-// Without cgo there is no SQLite, which the index is in. The go command builds
-// so without a word where it finds no C compiler; the word is here.
+// Without cgo there is no SQLite, which the index is in.
 var (
-	cmdServe   = withoutC("serve")
-	cmdRebuild = withoutC("rebuild")
-	cmdImport  = withoutC("import")
+	cmdServe   = cli.WithoutC("serve", settings)
+	cmdRebuild = cli.WithoutC("rebuild", settings)
+	cmdImport  = cli.WithoutC("import", settings)
 )
-
-func withoutC(name string) *command {
-	err := cli.Hint(errors.New("this binary cannot "+name+": it was built without a C compiler and so has no SQLite"),
-		"install one (on Debian: gcc and libc6-dev) and build again with CGO_ENABLED=1")
-	var flags []string
-	for _, s := range settings {
-		flags = append(flags, s.Name)
-	}
-	return &command{
-		Name:  name,
-		Short: "not in this binary: it was built without a C compiler",
-		Long:  "This binary was built without a C compiler and cannot do this.",
-		Flags: flags,
-		NArgs: func(int) bool { return true },
-		Run:   func(context.Context, *call) error { return err },
-	}
-}

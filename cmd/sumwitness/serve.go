@@ -305,6 +305,7 @@ func (s *server) greet() {
 		fmt.Fprintf(w, "sumwitness: hint: it knows no log yet: pass -log VKEY, or sumwitness logs -dir %s -add VKEY\n", o.dir)
 	}
 	fmt.Fprintf(w, "sumwitness: to announce it, give operators of logs this:\n")
+	fmt.Fprintf(w, "name     %s\n", s.name())
 	for _, vkey := range vkeysOf(s.cosigners) {
 		fmt.Fprintf(w, "vkey     %s\n", vkey)
 	}

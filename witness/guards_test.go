@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -165,5 +166,48 @@ func TestNotSniffed(t *testing.T) {
 	r.w.ServeHTTP(rec, httptest.NewRequest("POST", "/add-checkpoint", strings.NewReader("<html>")))
 	if got := rec.Header().Get("X-Content-Type-Options"); rec.Code != http.StatusBadRequest || got != "nosniff" {
 		t.Errorf("%d %q", rec.Code, got)
+	}
+}
+
+// TestRacingForks submits 64 trees of one size that exclude each other, all at
+// once: one is cosigned, and is what the state has.
+func TestRacingForks(t *testing.T) {
+	l := newTestLog("a.example")
+	r := newRig(t, l)
+	r.mustAdd(l, 0, 0, 5)
+	requests := make([]checkpoint.AddRequest, 64)
+	for i := range requests {
+		requests[i] = l.request(int64(5+i), 5, 100)
+	}
+	status := make([]int, len(requests))
+	begin := make(chan struct{})
+	var wg sync.WaitGroup
+	for i, req := range requests {
+		wg.Go(func() {
+			<-begin
+			_, err := r.w.Add(t.Context(), req.Bytes())
+			if refusal, ok := errors.AsType[*Refusal](err); ok {
+				status[i] = refusal.Status
+			}
+		})
+	}
+	close(begin)
+	wg.Wait()
+	won := -1
+	for i, s := range status {
+		switch {
+		case s == 0 && won < 0:
+			won = i
+		case s == 0:
+			t.Errorf("forks %d and %d were both cosigned", won, i)
+		case s != http.StatusConflict:
+			t.Errorf("fork %d: status %d", i, s)
+		}
+	}
+	if won < 0 {
+		t.Fatal("none was cosigned")
+	}
+	if want := l.tree(int64(5+won), 100); r.head(l) != want {
+		t.Errorf("the state has %v, not the winner's %v", r.head(l), want)
 	}
 }

@@ -66,15 +66,19 @@ func (h *HTTP) Close() { h.transport.CloseIdleConnections() }
 
 const maxRedirects = 3
 
+// errRule is wrapped by the error of an answer that nobody who keeps the rules
+// gives.
+var errRule = errors.New("refused")
+
 // checkRedirect keeps a log from sending its readers elsewhere: to a host within
 // their own network, or to plain HTTP.
 func checkRedirect(r *http.Request, via []*http.Request) error {
 	first := via[0].URL
 	if len(via) > maxRedirects {
-		return fmt.Errorf("more than %d redirects", maxRedirects)
+		return fmt.Errorf("%w: more than %d redirects", errRule, maxRedirects)
 	}
 	if r.URL.Scheme != first.Scheme || !strings.EqualFold(r.URL.Host, first.Host) {
-		return fmt.Errorf("redirect to another host, %s://%s", r.URL.Scheme, r.URL.Host)
+		return fmt.Errorf("%w: redirect to another host, %s://%s", errRule, r.URL.Scheme, r.URL.Host)
 	}
 	return nil
 }
@@ -118,30 +122,76 @@ func Pause(n int, least, most time.Duration, err error) time.Duration {
 
 // Get returns what is at u, at most limit bytes of it. It asks once: how to go
 // on after a failure is the caller's to decide, by the *[StatusError].
-func (h *HTTP) Get(ctx context.Context, u *url.URL, limit int64) ([]byte, error) {
-	cause := fmt.Errorf("%s: no whole answer within %v: %w", u.Redacted(), h.timeout, context.DeadlineExceeded)
-	ctx, cancel := context.WithTimeoutCause(ctx, h.timeout, cause)
-	defer cancel()
-	data, err := h.exchange(ctx, u, limit)
+func (h *HTTP) Get(ctx context.Context, u *url.URL, limit int64) (data []byte, err error) {
+	err = h.exchange(ctx, u, limit, func(resp *http.Response, body io.Reader, progress func(int64)) error {
+		data, err = readAll(body, limit, resp.ContentLength, nil)
+		return err
+	})
+	return data, err
+}
+
+// MinRate is what [HTTP.Copy] takes, in bytes a second, beyond the time that any
+// exchange has: a server that gives less is cut off.
+const MinRate = 64 << 10
+
+// Copy writes what is at u, at most limit bytes of it, to w, and returns how many
+// they were. It asks once. After an error, what was written means nothing.
+func (h *HTTP) Copy(ctx context.Context, u *url.URL, limit int64, w io.Writer) (n int64, err error) {
+	err = h.exchange(ctx, u, limit, func(_ *http.Response, body io.Reader, progress func(int64)) error {
+		body = io.TeeReader(io.LimitReader(body, limit+1), writerFunc(func(p []byte) (int, error) {
+			n += int64(len(p))
+			progress(n)
+			return len(p), nil
+		}))
+		if _, err := io.Copy(w, body); err != nil {
+			return err
+		}
+		if n > limit {
+			return fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+		}
+		return nil
+	})
+	return n, err
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// exchange asks for u and has read read the body, decompressed, in time: what is
+// said of progress, in bytes, gives it more.
+func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64, read func(_ *http.Response, body io.Reader, progress func(int64)) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	start := time.Now()
+	timer := time.AfterFunc(h.timeout, func() {
+		cancel(fmt.Errorf("%s: no whole answer within %v: %w", u.Redacted(), time.Since(start).Round(time.Millisecond), context.DeadlineExceeded))
+	})
+	defer timer.Stop()
+	progress := func(n int64) {
+		due := start.Add(h.timeout + time.Duration(n/MinRate)*time.Second)
+		timer.Reset(time.Until(due))
+	}
+	err := h.ask(ctx, u, limit, func(resp *http.Response, body io.Reader) error { return read(resp, body, progress) })
 	if err == nil {
-		return data, nil
+		return nil
 	}
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	if _, ok := errors.AsType[*StatusError](err); ok {
-		return nil, err
+		return err
 	}
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // its URL may be that of a redirect
 	}
-	return nil, fmt.Errorf("%s: %w", u.Redacted(), err)
+	return fmt.Errorf("%s: %w", u.Redacted(), err)
 }
 
-func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64) ([]byte, error) {
+func (h *HTTP) ask(ctx context.Context, u *url.URL, limit int64, read func(*http.Response, io.Reader) error) error {
 	req, err := http.NewRequestWithContext(ctx, "GET", u.String(), nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	req.Header.Set("User-Agent", h.agent)
 	// Said here, the transport leaves bodies as they are, so that the limit
@@ -149,25 +199,25 @@ func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64) ([]byte, e
 	req.Header.Set("Accept-Encoding", "gzip, identity")
 	resp, err := h.client.Do(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, &StatusError{u.Redacted(), resp.StatusCode, retry.After(resp.Header.Get("Retry-After"), time.Now())}
+		return &StatusError{u.Redacted(), resp.StatusCode, retry.After(resp.Header.Get("Retry-After"), time.Now())}
 	}
 	switch enc := resp.Header.Get("Content-Encoding"); strings.ToLower(enc) {
 	case "", "identity":
-		return readAll(resp.Body, limit)
+		return read(resp, resp.Body)
 	case "gzip":
 		// A stream can go on for ever without giving a byte: the limit on
 		// what goes in is for that one.
 		zr, err := gzip.NewReader(io.LimitReader(resp.Body, limit+limit/16+4096))
 		if err != nil {
-			return nil, fmt.Errorf("gzip: %w", err)
+			return fmt.Errorf("gzip: %w", err)
 		}
-		return readAll(zr, limit)
+		return read(resp, zr)
 	default:
-		return nil, fmt.Errorf("content encoding %.40q", enc)
+		return fmt.Errorf("%w: content encoding %.40q", errRule, enc)
 	}
 }
 
@@ -194,6 +244,12 @@ func ParseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
+// Join returns the URL of path below prefix. Whatever is in path stands for itself:
+// no part of it is taken for an encoding, a query or a fragment.
+func Join(prefix *url.URL, path string) *url.URL {
+	return prefix.JoinPath((&url.URL{Path: path}).EscapedPath())
+}
+
 type httpSource struct {
 	http   *HTTP
 	prefix *url.URL // ends in a slash
@@ -205,5 +261,5 @@ func (s *httpSource) Read(ctx context.Context, path string, limit int64) ([]byte
 	if !fs.ValidPath(path) || path == "." {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: fs.ErrInvalid}
 	}
-	return s.http.Get(ctx, s.prefix.JoinPath(path), limit)
+	return s.http.Get(ctx, Join(s.prefix, path), limit)
 }

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -262,6 +263,67 @@ func TestDir(t *testing.T) {
 	if _, err := tlogclient.Dir(filepath.Join(dir, "none")).Read(t.Context(), "checkpoint", 10); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no tree: error %v", err)
 	}
+}
+
+// TestDirReplaced reads a file tree, and one directory of it, that is replaced
+// between two readings.
+func TestDirReplaced(t *testing.T) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "log")
+	write := func(tree, data string) {
+		t.Helper()
+		name := filepath.Join(tree, "tile", "0", "000")
+		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(data), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	src := tlogclient.Dir(dir)
+	check := func(want string) {
+		t.Helper()
+		for range 2 {
+			if data, err := src.Read(t.Context(), "tile/0/000", 10); string(data) != want || err != nil {
+				t.Errorf("%q, %v, want %q", data, err, want)
+			}
+		}
+	}
+	write(dir, "old")
+	check("old")
+	rename(dir, filepath.Join(base, "gone"))
+	write(dir, "new")
+	check("new")
+	// Of a directory, what is gone is seen; its files never change.
+	if err := os.RemoveAll(filepath.Join(dir, "tile", "0")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := src.Read(t.Context(), "tile/0/000", 10); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("removed: error %v", err)
+	}
+	write(dir, "back")
+	check("back")
+	var g sync.WaitGroup
+	for i := range 4 {
+		other := fmt.Sprintf("tile/%d/000", i)
+		if err := os.CopyFS(filepath.Join(dir, "tile", fmt.Sprint(i)), os.DirFS(filepath.Join(dir, "tile", "0"))); err != nil && i > 0 {
+			t.Fatal(err)
+		}
+		g.Go(func() {
+			for range 200 {
+				if data, err := src.Read(t.Context(), other, 10); string(data) != "back" || err != nil {
+					t.Errorf("%s: %q, %v", other, data, err)
+				}
+			}
+		})
+	}
+	g.Wait()
 }
 
 // TestOverHTTP reads a log with everything in its place.

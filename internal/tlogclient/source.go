@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -26,6 +27,19 @@ type Source interface {
 
 	// String returns what names the source in logs, without secrets.
 	String() string
+}
+
+// A reuser is a source that can read into memory that the caller has.
+type reuser interface {
+	readInto(ctx context.Context, path string, limit int64, into []byte) ([]byte, error)
+}
+
+// readInto reads as s.Read does, into into as far as s can.
+func readInto(ctx context.Context, s Source, path string, limit int64, into []byte) ([]byte, error) {
+	if r, ok := s.(reuser); ok {
+		return r.readInto(ctx, path, limit, into)
+	}
+	return s.Read(ctx, path, limit)
 }
 
 // ErrTooLarge is wrapped by the error of an answer beyond its limit.
@@ -48,25 +62,88 @@ func Open(h *HTTP, where string) (Source, error) {
 }
 
 // Dir returns the file tree at dir. Symbolic links out of it are not followed.
-func Dir(dir string) Source { return dirSource(dir) }
+func Dir(dir string) Source { return &dirSource{dir: dir} }
 
-type dirSource string
+type dirSource struct {
+	dir  string
+	last atomic.Pointer[openDir]
+}
 
-func (d dirSource) String() string { return string(d) }
+// An openDir is the directory that was read from last. Walking there from the top
+// costs more than hashing what a bundle has.
+type openDir struct {
+	top  fs.FileInfo // of the tree
+	path string
+	root *os.Root
+}
 
-// Read opens dir anew, so that a tree that was replaced is seen. A tree that is
-// missing altogether, as when a disk is not mounted, does not make its files
+func (d *dirSource) String() string { return d.dir }
+
+// Read implements Source.
+func (d *dirSource) Read(ctx context.Context, path string, limit int64) ([]byte, error) {
+	return d.readInto(ctx, path, limit, nil)
+}
+
+// readInto looks at dir anew, so that a tree that was replaced is seen. A tree that
+// is missing altogether, as when a disk is not mounted, does not make its files
 // absent.
-func (d dirSource) Read(ctx context.Context, path string, limit int64) ([]byte, error) {
+func (d *dirSource) readInto(ctx context.Context, path string, limit int64, into []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(string(d))
+	f, err := d.open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	hint := int64(0)
+	if fi, err := f.Stat(); err == nil {
+		hint = fi.Size()
+	}
+	data, err := readAll(f, limit, hint, into)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
+}
+
+func (d *dirSource) open(path string) (*os.File, error) {
+	top, err := os.Stat(d.dir)
+	if err != nil {
+		return nil, fmt.Errorf("no directory: %v", err)
+	}
+	dir, name := ".", path
+	if i := strings.LastIndexByte(path, '/'); i >= 0 && fs.ValidPath(path) {
+		dir, name = path[:i], path[i+1:]
+	}
+	if o := d.last.Load(); o != nil && o.path == dir && os.SameFile(o.top, top) {
+		if f, err := openRegular(o.root, name); err == nil {
+			return f, nil
+		}
+		// That directory may not be the one of this name any more.
+	}
+	root, err := os.OpenRoot(d.dir)
 	if err != nil {
 		return nil, fmt.Errorf("no directory: %v", err)
 	}
 	defer root.Close()
-	// O_NONBLOCK: opening a pipe must not wait for its writer.
+	f, err := openRegular(root, path)
+	if err != nil || dir == "." {
+		return f, err
+	}
+	if sub, err := root.OpenRoot(filepath.FromSlash(dir)); err == nil {
+		// Who still reads from the one before either has its file or gets an
+		// error, and comes here.
+		if old := d.last.Swap(&openDir{top, dir, sub}); old != nil {
+			old.root.Close()
+		}
+	}
+	return f, nil
+}
+
+// openRegular opens a regular file for reading. O_NONBLOCK: opening a pipe must
+// not wait for its writer.
+func openRegular(root *os.Root, path string) (*os.File, error) {
 	f, err := root.OpenFile(filepath.FromSlash(path), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ENOTDIR) {
 		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
@@ -74,29 +151,36 @@ func (d dirSource) Read(ctx context.Context, path string, limit int64) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
+	if err == nil && !fi.Mode().IsRegular() {
+		err = errors.New("not a regular file")
 	}
-	if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	data, err := readAll(f, limit)
 	if err != nil {
+		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return data, nil
+	return f, nil
 }
 
-// readAll reads up to limit bytes; more is an error.
-func readAll(r io.Reader, limit int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
-		return nil, err
+// readAll reads up to limit bytes, into into as far as they fit; more is an error.
+// The hint of how many there are is not believed beyond 256 KiB.
+func readAll(r io.Reader, limit, hint int64, into []byte) ([]byte, error) {
+	data := into[:0]
+	if want := min(max(hint, 0), limit, 256<<10) + 512; int64(cap(data)) < want {
+		data = make([]byte, 0, want)
 	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+	for int64(len(data)) <= limit {
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
+		n, err := r.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		if err == io.EOF && int64(len(data)) <= limit {
+			return data, nil
+		}
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
 	}
-	return data, nil
+	return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
 }

@@ -131,18 +131,18 @@ func (t *tileReader) SaveTiles(tiles []tlog.Tile, data [][]byte) {
 // tile reads a tile, from the full tile if the partial one is gone.
 func (l *Log) tile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 	data, err := l.exactTile(ctx, t)
-	if err != nil && t.W < tileWidth && refused(err) {
+	if err != nil && t.W < tileWidth && Refused(err) {
 		full := t
 		full.W = tileWidth
 		var err2 error
 		if data, err2 = l.exactTile(ctx, full); err2 == nil {
 			return data[:t.W*tlog.HashSize], nil
 		}
-		if !refused(err2) {
+		if !Refused(err2) {
 			err = err2
 		}
 	}
-	if err != nil && refused(err) {
+	if err != nil && Refused(err) {
 		// A signed head promises it. The log is not absent for that: this
 		// must not be taken for its saying so.
 		err = fmt.Errorf("tile is missing: %v", err)

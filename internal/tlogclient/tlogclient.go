@@ -13,6 +13,14 @@
 // PREFIX/tile/8/L/N[.p/W]. The hash tiles are the same, 256 hashes wide; a
 // partial tile that is gone is read from the full tile that took its place.
 //
+// Entries are read 256 at a time: in Tiles from PREFIX/tile/entries/N[.p/W], each
+// behind its length, and in a Database from PREFIX/tile/8/data/N[.p/W], each with
+// an empty line behind it. A Database answers PREFIX/lookup/M@V too.
+//
+// A source of such files is a server ([HTTP]), a file tree ([Dir]), or what the go
+// command on this machine keeps of a Database ([GoCache]). [Patient] asks again
+// what failed in a way that may pass.
+//
 // # What is believed
 //
 // The keys. A head is a strict note (see internal/checkpoint) that one of them
@@ -22,6 +30,11 @@
 // bytes, before and after decompression, and a limit in time; only status 200
 // is an answer; a redirect to another host is not followed, so that a log cannot
 // make its readers ask within their own network.
+//
+// [Log.Bundle], [Log.RawTile] and [Log.Lookup] are for those who verify by
+// themselves, or compare: what they return is what the log has said, in the form
+// it should have and with no more bytes than that form can have, and nothing else
+// is known of it.
 //
 // Sizes end at [MaxSize]. On sizes near 2^62 the index arithmetic of package
 // tlog overflows and does not end, and any log's key can sign such a size.
@@ -34,7 +47,8 @@
 // [ErrUnproven] says that tiles do not support the head they were read for; it
 // may be a fault of the disk or cache they came from, and proves nothing.
 //
-// Nothing is written, and nothing kept, but through [Cache].
+// Nothing is written, and nothing kept, but through [Cache]; [DirCache] keeps tiles
+// in files.
 package tlogclient
 
 import (
@@ -196,7 +210,7 @@ func (l *Log) Head(ctx context.Context) (Head, error) {
 func Discover(ctx context.Context, source Source, keys ...*checkpoint.Key) (Layout, Head, error) {
 	layout := Tiles
 	note, err := source.Read(ctx, layout.head(), checkpoint.MaxNote)
-	if err != nil && refused(err) {
+	if err != nil && Refused(err) {
 		layout = Database
 		none := err
 		if note, err = source.Read(ctx, layout.head(), checkpoint.MaxNote); err != nil {
@@ -210,10 +224,10 @@ func Discover(ctx context.Context, source Source, keys ...*checkpoint.Key) (Layo
 	return layout, head, err
 }
 
-// refused reports whether a source says, for good, that it has no such file.
+// Refused reports whether a source says, for good, that it has no such file.
 // Object stores say 403 for 404; module proxies, below their path for a checksum
 // database, say 400 of what no such database has.
-func refused(err error) bool {
+func Refused(err error) bool {
 	if e, ok := errors.AsType[*StatusError](err); ok && (e.Status == http.StatusBadRequest || e.Status == http.StatusForbidden) {
 		return true
 	}

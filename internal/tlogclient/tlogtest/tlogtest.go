@@ -7,11 +7,13 @@
 package tlogtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/tlogclient"
 
+	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -34,6 +37,7 @@ type Log struct {
 
 	mu    sync.Mutex
 	store hashes
+	texts [][]byte
 	size  int64 // of store
 	shown int64
 	reads []string
@@ -84,14 +88,30 @@ func Record(branch string, i int64) []byte {
 func (l *Log) Grow(branch string, n int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for ; l.size < n; l.size++ {
-		h, err := tlog.StoredHashes(l.size, Record(branch, l.size), l.store)
-		if err != nil {
-			panic(err)
-		}
-		l.store = append(l.store, h...)
+	for l.size < n {
+		l.append(Record(branch, l.size))
 	}
 	l.shown = n
+}
+
+// Append appends entries, and shows them.
+func (l *Log) Append(texts ...[]byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, text := range texts {
+		l.append(text)
+	}
+	l.shown = l.size
+}
+
+func (l *Log) append(text []byte) {
+	h, err := tlog.StoredHashes(l.size, text, l.store)
+	if err != nil {
+		panic(err)
+	}
+	l.store = append(l.store, h...)
+	l.texts = append(l.texts, text)
+	l.size++
 }
 
 // Fork returns a log of the same key with the same first n entries.
@@ -103,7 +123,7 @@ func (l *Log) Fork(n int64) *Log {
 		end = tlog.StoredHashIndex(0, n)
 	}
 	return &Log{Key: l.Key, Signer: l.Signer, Origin: l.Origin, Layout: l.Layout, signer: l.signer,
-		store: append(hashes(nil), l.store[:end]...), size: n, shown: n}
+		store: slices.Clone(l.store[:end]), texts: slices.Clone(l.texts[:n]), size: n, shown: n}
 }
 
 // Show makes n, up to the size, what the log shows of itself.
@@ -185,14 +205,20 @@ func (l *Log) Read(ctx context.Context, path string, limit int64) ([]byte, error
 
 func (l *Log) file(path string, shown int64) ([]byte, error) {
 	missing := &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
-	head, prefix := "checkpoint", "tile/"
+	head, hashes, entries := "checkpoint", "tile/", "tile/entries/"
 	if l.Layout == tlogclient.Database {
-		head, prefix = "latest", "tile/8/"
+		head, hashes, entries = "latest", "tile/8/", "tile/8/data/"
 	}
 	if path == head {
 		return l.Sign(l.Tree(shown)), nil
 	}
-	rest, ok := strings.CutPrefix(path, prefix)
+	if name, ok := strings.CutPrefix(path, "lookup/"); ok && l.Layout == tlogclient.Database {
+		return l.lookup(name, shown)
+	}
+	if rest, ok := strings.CutPrefix(path, entries); ok {
+		return l.entries(rest, shown)
+	}
+	rest, ok := strings.CutPrefix(path, hashes)
 	t, err := tlog.ParseTilePath("tile/8/" + rest)
 	if !ok || err != nil || t.L < 0 || t.L > 7 {
 		return nil, missing
@@ -206,9 +232,49 @@ func (l *Log) file(path string, shown int64) ([]byte, error) {
 	return tlog.ReadTileData(t, l.store)
 }
 
+// entries returns entries, those of the size shown, in the form of the layout.
+func (l *Log) entries(path string, shown int64) ([]byte, error) {
+	missing := &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
+	t, err := tlog.ParseTilePath("tile/8/data/" + path)
+	if err != nil || int64(t.W) != min(max(shown-t.N<<8, 0), 256) {
+		return nil, missing
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var data []byte
+	for _, text := range l.texts[t.N<<8:][:t.W] {
+		if l.Layout == tlogclient.Tiles {
+			data = append(data, byte(len(text)>>8), byte(len(text)))
+			data = append(data, text...)
+			continue
+		}
+		data = append(data, text...)
+		data = append(data, '\n')
+	}
+	return data, nil
+}
+
+// lookup answers with the first entry that begins with a module version.
+func (l *Log) lookup(name string, shown int64) ([]byte, error) {
+	path, version, _ := strings.Cut(name, "@")
+	path, err := module.UnescapePath(path)
+	if err != nil {
+		return nil, err
+	}
+	head := l.Sign(l.Tree(shown))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, text := range l.texts[:shown] {
+		if bytes.HasPrefix(text, []byte(path+" "+version+" ")) {
+			return fmt.Appendf(nil, "%d\n%s\n%s", i, text, head), nil
+		}
+	}
+	return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
+}
+
 // ServeHTTP serves what Read reads.
 func (l *Log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	data, err := l.Read(r.Context(), strings.TrimPrefix(r.URL.Path, "/"), 1<<20)
+	data, err := l.Read(r.Context(), strings.TrimPrefix(r.URL.Path, "/"), 32<<20)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		http.NotFound(w, r)

@@ -2,8 +2,10 @@
 // Use of this source code is governed by a BSD-style
 // license that can be found in the LICENSE file.
 
-// Package evidence makes and verifies files that prove the misbehaviour of a log
-// to anybody, without a network and without trust in who made the file.
+// Package evidence makes and verifies files that prove the misbehaviour of a log,
+// or of one who cosigns it, to anybody, without a network and without trust in who
+// made the file; and files that keep an observation, which are only as good as the
+// word of who made it.
 //
 // # Format
 //
@@ -11,56 +13,118 @@
 // one empty line each:
 //
 //	sumlog evidence v1 KIND
-//	log VKEY
+//	log VKEY            E6: two such lines; E9, E10: "cosigner VKEY"
+//	rule RULE           E5 only: C1, C3 or C4
 //
-//	text of the first checkpoint, as many lines as it has
+//	the text of a note, as many lines as it has
 //
 //	its signature by VKEY, one signature line of a note
 //
-//	text of the second checkpoint
+//	index N             of kinds about records only: a record of the note's tree,
+//	record BASE64       nothing after the space if the record is empty; then
+//	                    the base64 of one hash a line, an inclusion proof
 //
-//	its signature by VKEY
+//	the same parts for the second note; E5 by C1 and C3, E11 and E14 have only one
 //
-//	of E1 only: the base64 of one hash a line; the root of the first checkpoint's
-//	size by the proof, and then the proof
+//	of E1, E3 and E10, if the sizes differ: the base64 of one hash a line; the root
+//	of the smaller size by the proof, and then the proof
+//
+//	of E11 and E14: what was observed, see there
 //
 //	the hexadecimal SHA-256 of everything before this line
 //
-// No text of a checkpoint has an empty line, so the parts are unambiguous. There
-// is one file for one claim: numbers, hashes, signatures and VKEY stand in their
-// canonical encodings, the checkpoints in the order said below, and nothing else
-// is in the file. A verifier parses a file strictly, encodes again what it has
-// parsed, and compares the bytes; so a file with anything in it that was not
-// verified is no evidence.
+// No text of a note has an empty line, and whatever bytes may come from outside
+// stand in base64, so the parts are unambiguous. There is one file for one claim:
+// numbers, hashes, signatures and VKEY stand in their canonical encodings, the two
+// sides in the order said below, and nothing else is in the file. A verifier
+// parses a file strictly, encodes again what it has parsed, and compares the
+// bytes; so a file with anything in it that was not verified is no evidence.
+// What an ML-DSA-44 cosignature does not cover, the extension lines, is left out.
 //
-// # Kinds
+// # Proofs
 //
-//	E2  equivocation: two checkpoints of one origin and one size with different
-//	    roots. The one with the text that sorts first, as bytes, stands first.
-//	E1  fork: a checkpoint of size m with root R, and one of size n > m >= 1 with
-//	    root S. The proof is an RFC 6962 consistency proof from size m to size n
-//	    that verifies for S and the file's root of size m, which is not R. Two trees
-//	    that share S share all that a proof shows, so no tree has both R and S.
-//	    A proof from a power of two does not contain the root there: such a file is
-//	    valid, but New cannot make one from a proof that did not verify.
+// Against a log. Sides without a record: the smaller tree is first, and of equal
+// ones that with the text that sorts first, as bytes.
+//
+//	E1  fork: heads of one origin, of size m >= 1 with root R, and of size n > m
+//	    with root S. The proof is an RFC 6962 consistency proof from size m to size
+//	    n that verifies for S and the file's root of size m, which is not R. Two
+//	    trees that share S share all that a proof shows, so no tree has both R and
+//	    S. A proof from a power of two does not contain the root there: such a file
+//	    is valid, but New cannot make one from a proof that did not verify.
+//	E2  equivocation: heads of one origin and one size with different roots.
+//	E3  discord: the same as E1 or E2 of the log's two notes: the checkpoint, whose
+//	    origin is the name of VKEY, and the tree head of the go command, whose first
+//	    line is "go.sum database tree".
+//	E4  conflict: two records for one version whose hashes differ.
+//	E5  by C1 or C3: a record that breaks this rule, as package record says it, and
+//	    no earlier one. By C4: a record that is logged at two indexes.
+//	E6  disagreement of two logs: two records for one version whose hashes differ,
+//	    each in the tree of another public key. It does not say which one is wrong.
+//	    The vkey that sorts first is first, with its record.
+//
+// The records of E4 and of E5 by C4 are of heads of one log: both of one origin,
+// or as in E3. The heads may be different ones: if they exclude each other, the log
+// misbehaves in another way too. The lower index is first; at equal indexes that
+// with the parts that sort first, as bytes.
+//
+// A log that is no checksum database has promised nothing about records: whoever
+// verifies E4, E5 and E6 knows what VKEY is the key of.
+//
+// Against a cosigner (https://c2sp.org/tlog-cosignature), both for checkpoints of
+// one origin:
+//
+//	E9  rollback: at time t it stated that the largest tree it has observed is one
+//	    of size m, and at a later time that it is a smaller one. The earlier one is
+//	    first. Times of 0 state nothing. A clock that was put back can be why.
+//	E10 double signature: cosignatures of checkpoints as in E1 or E2.
+//
+// Tree heads of the go command are left out: all checksum databases share their
+// first line, so that two of them need not be of one log. For the same reason no
+// cosigner's key stands for a log where that would accuse it of what it has not
+// stated: VKEY is Ed25519 in E3 to E6, E11 and E14, since who cosigns a tree does
+// not vouch for the records in it.
+//
+// # Observations
+//
+// A record in the tree of a signed head, and an answer that contradicts it. That
+// the answer was given, where, and when, is the word of who made the file.
+//
+//	E11 contradiction: the part is
+//
+//	        service SERVICE
+//	        url URL
+//	        time 2006-01-02T15:04:05Z
+//	        status N
+//	        body BASE64
+//
+//	    where the last line of a zip, whose bytes are not kept, is "zip SHA256
+//	    H1", the hexadecimal SHA-256 of the file and its module hash "h1:…", or "-"
+//	    if it is no zip of a module. See Service for the rules.
+//	E14 moved tag: the part is
+//
+//	        url URL
+//	        time 2006-01-02T15:04:05Z
+//	        info BASE64
+//	        refs BASE64
+//
+//	    where info is the version's .info at URL, with an Origin of a commit and a
+//	    tag, and refs is what "git ls-remote" printed of the Origin's URL: the tag,
+//	    at another commit.
 //
 // # What it proves
 //
-// That the holder of VKEY's private key has signed both checkpoints, which no
-// append-only log does. It does not prove whose key that is: anybody can accuse a
-// key of his own making, so whoever verifies a file compares VKEY with the one he
-// knows. Nor does it prove when something was signed.
+// That the holder of VKEY's private key has signed what stands in the file. It
+// does not prove whose key that is, nor what its name is: anybody can accuse a key
+// of his own making, or another's key under another name, so whoever verifies a
+// file compares the whole VKEY with the one he knows. Nor does it prove when a log
+// signed something.
 package evidence
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"strings"
 
-	"github.com/transparency-dev/merkle/proof"
-	"github.com/transparency-dev/merkle/rfc6962"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"example.org/sumlog/internal/checkpoint"
@@ -69,13 +133,49 @@ import (
 // A Kind is what a file proves.
 type Kind string
 
+// The kinds. Other numbers up to E15 are reserved.
 const (
 	Fork         Kind = "E1"
 	Equivocation Kind = "E2"
+	Discord      Kind = "E3"  // checkpoint and tree head exclude each other
+	Conflicts    Kind = "E4"  // two records for one version
+	Unsound      Kind = "E5"  // a malformed or repeated record
+	Differs      Kind = "E6"  // two logs' records for one version
+	WentBack     Kind = "E9"  // a cosigner's later tree is smaller
+	DoubleSigned Kind = "E10" // a cosigner's checkpoints exclude each other
+	Contradicted Kind = "E11" // a service's answer is unlike a record
+	Moved        Kind = "E14" // a version's tag names another commit
 )
 
-// MaxFile bounds a file: two notes, a proof, and a few lines.
-const MaxFile = 2*checkpoint.MaxNote + (checkpoint.MaxProof+2)*48 + 8<<10
+// A form says what the files of a kind have.
+type form struct {
+	role    string // of the accused
+	keys    int
+	sides   int
+	records bool // has a record on each side
+	proof   bool // has a consistency proof if sizes differ
+}
+
+var forms = map[Kind]form{
+	Fork:         {role: "log", keys: 1, sides: 2, proof: true},
+	Equivocation: {role: "log", keys: 1, sides: 2},
+	Discord:      {role: "log", keys: 1, sides: 2, proof: true},
+	Conflicts:    {role: "log", keys: 1, sides: 2, records: true},
+	Unsound:      {role: "log", keys: 1, sides: 2, records: true}, // 1, unless by C4
+	Differs:      {role: "log", keys: 2, sides: 2, records: true},
+	WentBack:     {role: "cosigner", keys: 1, sides: 2},
+	DoubleSigned: {role: "cosigner", keys: 1, sides: 2, proof: true},
+	Contradicted: {role: "log", keys: 1, sides: 1, records: true},
+	Moved:        {role: "log", keys: 1, sides: 1, records: true},
+}
+
+func (e *Evidence) form() form {
+	f := forms[e.kind]
+	if e.kind == Unsound && e.rule != repeated {
+		f.sides = 1
+	}
+	return f
+}
 
 // ErrNotProven is wrapped by all errors of this package: what it was given proves
 // nothing.
@@ -85,223 +185,94 @@ func notProven(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrNotProven}, args...)...)
 }
 
-// An Evidence is a claim that has been verified. It is made by New and Parse
-// only.
+// An Evidence is a claim that has been verified. It is made by the functions of
+// this package only.
 type Evidence struct {
-	kind  Kind
-	key   *checkpoint.Key
-	heads [2]head
-	root  tlog.Hash   // of E1: of the size of heads[0], by the proof
-	proof []tlog.Hash // of E1
+	kind    Kind
+	keys    [2]*checkpoint.Key
+	rule    string // of E5
+	heads   [2]head
+	entries [2]entry
+	root    tlog.Hash   // of the size of heads[0], by the proof
+	proof   []tlog.Hash // where the form has one, and the sizes differ
+	answer  Answer      // of E11
+	tag     Tag         // of E14
+	why     string      // of observations: the contradiction
 }
-
-// A head is a signed checkpoint.
-type head struct {
-	checkpoint.Checkpoint
-	sig checkpoint.Signature
-}
-
-const header = "sumlog evidence v1 "
 
 // Kind returns what is proven.
 func (e *Evidence) Kind() Kind { return e.kind }
 
-// Key returns the key that is accused.
-func (e *Evidence) Key() *checkpoint.Key { return e.key }
+// Key returns the key that is accused, the first one of E6.
+func (e *Evidence) Key() *checkpoint.Key { return e.keys[0] }
 
-// Origin returns the origin of the checkpoints.
+// Accused returns the keys that the claim is about: two of E6, of which it does
+// not say which is wrong, else one. An observation accuses only in the words of who
+// made it.
+func (e *Evidence) Accused() []*checkpoint.Key { return e.keys[:e.form().keys:2] }
+
+// Observation reports whether e is an observation: parts of it are only as good as
+// the word of who made it.
+func (e *Evidence) Observation() bool { return e.kind == Contradicted || e.kind == Moved }
+
+// Origin returns the origin of the first head.
 func (e *Evidence) Origin() string { return e.heads[0].Origin }
 
-// Trees returns the trees that exclude each other.
+// Trees returns the trees of the heads. An evidence with one head has no b.
 func (e *Evidence) Trees() (a, b tlog.Tree) { return e.heads[0].Tree(), e.heads[1].Tree() }
 
 // String says in one line what is proven.
 func (e *Evidence) String() string {
 	a, b := e.heads[0], e.heads[1]
-	if e.kind == Equivocation {
-		return fmt.Sprintf("%s: the key %v has signed the roots %v and %v for size %d of %q", e.kind, e.key, a.Root, b.Root, a.Size, a.Origin)
+	switch e.kind {
+	case Conflicts, Unsound, Differs:
+		return e.recordString()
+	case Contradicted, Moved:
+		return fmt.Sprintf("%s: the key %v has signed %v of size %d with %v, and %s", e.kind, e.keys[0], a.name(), a.Size, e.entries[0], e.why)
+	case WentBack:
+		s, _ := a.sig.Time()
+		t, _ := b.sig.Time()
+		return fmt.Sprintf("%s: the key %v has cosigned at %s that the largest tree of %q is of size %d, and at %s that it is of size %d",
+			e.kind, e.keys[0], unix(s), a.Origin, a.Size, unix(t), b.Size)
 	}
-	return fmt.Sprintf("%s: the key %v has signed the root %v for size %d of %q, and at size %d a tree with another root there, %v",
-		e.kind, e.key, a.Root, a.Size, a.Origin, b.Size, e.root)
-}
-
-// New returns the evidence that two checkpoints signed by key are, if they are.
-// For checkpoints of different sizes, proof is a consistency proof between them
-// that does not verify: it is evidence where it verifies from another root of the
-// smaller size.
-func New(key *checkpoint.Key, a, b checkpoint.Note, proof []tlog.Hash) (*Evidence, error) {
-	e := &Evidence{kind: Equivocation, key: key}
-	for i, n := range []checkpoint.Note{a, b} {
-		sigs, err := n.Verify(key)
-		if err != nil {
-			return nil, notProven("%v", err)
-		}
-		c, err := checkpoint.Parse(n.Text)
-		if err != nil {
-			return nil, notProven("%v", err)
-		}
-		e.heads[i] = head{c, sigs[0]}
+	verb := "signed"
+	if e.kind == DoubleSigned {
+		verb = "cosigned"
 	}
-	x, y := e.heads[0], e.heads[1]
-	if x.Size > y.Size || x.Size == y.Size && a.Text > b.Text {
-		e.heads[0], e.heads[1] = y, x
-	}
-	if x.Size != y.Size {
-		e.kind, e.proof = Fork, proof
-		root, ok := impliedRoot(e.heads[0].Tree(), e.heads[1].Tree(), proof)
-		if !ok {
-			return nil, notProven("the proof verifies from no other root of size %d", e.heads[0].Size)
-		}
-		e.root = root
-	}
-	return e, e.check()
-}
-
-// check verifies the claim, but not the signatures.
-func (e *Evidence) check() error {
-	a, b := e.heads[0], e.heads[1]
+	origins := fmt.Sprintf("%q", a.Origin)
 	if a.Origin != b.Origin {
-		return notProven("origins are %q and %q", a.Origin, b.Origin)
+		origins = fmt.Sprintf("%q and %q", a.Origin, b.Origin)
+	}
+	if a.Size == b.Size {
+		return fmt.Sprintf("%s: the key %v has %s the roots %v and %v for size %d of %s", e.kind, e.keys[0], verb, a.Root, b.Root, a.Size, origins)
+	}
+	return fmt.Sprintf("%s: the key %v has %s the root %v for size %d of %s, and at size %d a tree with another root there, %v",
+		e.kind, e.keys[0], verb, a.Root, a.Size, origins, b.Size, e.root)
+}
+
+// check verifies the claim, but not the signatures and inclusion proofs.
+func (e *Evidence) check() error {
+	f := e.form()
+	// Who cosigns a tree does not vouch for its records, and its tree heads need not
+	// be of one log.
+	if f.role == "log" && e.kind != Fork && e.kind != Equivocation {
+		for _, k := range e.keys[:f.keys] {
+			if k.Algorithm() != checkpoint.Ed25519 {
+				return notProven("a key for %v is no log's key of %s", k.Algorithm(), e.kind)
+			}
+		}
 	}
 	switch e.kind {
-	case Equivocation:
-		if a.Size != b.Size || a.Root == b.Root || a.Text() >= b.Text() {
-			return notProven("sizes %d and %d, roots %v and %v", a.Size, b.Size, a.Root, b.Root)
-		}
-		return nil
-	case Fork:
-		if a.Size < 1 || a.Size >= b.Size || a.Root == e.root {
-			return notProven("sizes %d and %d, roots %v and %v", a.Size, b.Size, a.Root, e.root)
-		}
-		if err := consistent(tlog.Tree{N: a.Size, Hash: e.root}, b.Tree(), e.proof); err != nil {
-			return notProven("proof: %v", err)
-		}
-		return nil
+	case Fork, Equivocation, Discord, DoubleSigned:
+		return e.checkHeads()
+	case WentBack:
+		return e.checkTimes()
+	case Conflicts, Unsound, Differs:
+		return e.checkRecords()
+	case Contradicted:
+		return e.checkAnswer()
+	case Moved:
+		return e.checkTag()
 	}
 	return notProven("kind %q", string(e.kind))
-}
-
-// impliedRoot returns the root of size old.N from which p proves consistency with
-// new, if there is one that p shows and it is another one than old's. Where old.N
-// is a power of two, p shows none: it takes the old root for granted.
-func impliedRoot(old, new tlog.Tree, p []tlog.Hash) (tlog.Hash, bool) {
-	var mismatch proof.RootMismatchError
-	if err := consistent(old, new, p); !errors.As(err, &mismatch) || len(mismatch.CalculatedRoot) != tlog.HashSize {
-		return tlog.Hash{}, false
-	}
-	root := tlog.Hash(mismatch.CalculatedRoot)
-	// The mismatch may have been at the other end.
-	ok := root != old.Hash && consistent(tlog.Tree{N: old.N, Hash: root}, new, p) == nil
-	return root, ok
-}
-
-func consistent(old, new tlog.Tree, p []tlog.Hash) error {
-	hashes := make([][]byte, len(p))
-	for i := range p {
-		hashes[i] = p[i][:]
-	}
-	return proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(old.N), uint64(new.N), hashes, old.Hash[:], new.Hash[:])
-}
-
-// Bytes returns the file.
-func (e *Evidence) Bytes() []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s%s\nlog %v\n\n", header, e.kind, e.key)
-	for _, h := range e.heads {
-		fmt.Fprintf(&b, "%s\n%s\n", h.Text(), h.sig)
-	}
-	if e.kind == Fork {
-		for _, h := range append([]tlog.Hash{e.root}, e.proof...) {
-			fmt.Fprintf(&b, "%v\n", h)
-		}
-		b.WriteByte('\n')
-	}
-	fmt.Fprintf(&b, "%x\n", sha256.Sum256(b.Bytes()))
-	return b.Bytes()
-}
-
-// Parse parses and verifies a file.
-func Parse(file []byte) (*Evidence, error) {
-	if len(file) > MaxFile {
-		return nil, notProven("file: more than %d bytes", MaxFile)
-	}
-	parts := strings.Split(string(file), "\n\n")
-	e, err := parseHeader(parts[0])
-	if err != nil {
-		return nil, err
-	}
-	want := 6
-	if e.kind == Fork {
-		want = 7
-	}
-	if len(parts) != want {
-		return nil, notProven("file: %d parts, not %d", len(parts), want)
-	}
-	for i := range e.heads {
-		if e.heads[i], err = parseHead(e.key, parts[1+2*i], parts[2+2*i]); err != nil {
-			return nil, err
-		}
-	}
-	if e.kind == Fork {
-		if err := e.parseProof(parts[5]); err != nil {
-			return nil, err
-		}
-	}
-	if err := e.check(); err != nil {
-		return nil, err
-	}
-	// The digest is compared here too, and with it everything that was skipped.
-	if !bytes.Equal(e.Bytes(), file) {
-		return nil, notProven("file: not in its canonical form")
-	}
-	return e, nil
-}
-
-func parseHeader(part string) (*Evidence, error) {
-	first, second, _ := strings.Cut(part, "\n")
-	kind, ok := strings.CutPrefix(first, header)
-	vkey, ok2 := strings.CutPrefix(second, "log ")
-	if !ok || !ok2 || Kind(kind) != Fork && Kind(kind) != Equivocation {
-		return nil, notProven("file: it does not begin with %q, a known kind, and a key", header)
-	}
-	key, err := checkpoint.ParseKey(vkey)
-	if err != nil {
-		return nil, notProven("%v", err)
-	}
-	return &Evidence{kind: Kind(kind), key: key}, nil
-}
-
-func parseHead(key *checkpoint.Key, text, line string) (head, error) {
-	n, err := checkpoint.ParseNote([]byte(text + "\n\n" + line + "\n"))
-	if err != nil {
-		return head{}, notProven("%v", err)
-	}
-	sigs, err := n.Verify(key)
-	if err != nil {
-		return head{}, notProven("%v", err)
-	}
-	c, err := checkpoint.Parse(n.Text)
-	if err != nil {
-		return head{}, notProven("%v", err)
-	}
-	return head{c, sigs[0]}, nil
-}
-
-func (e *Evidence) parseProof(part string) error {
-	lines := strings.Split(part, "\n")
-	if len(lines) > checkpoint.MaxProof+1 {
-		return notProven("file: %d hashes", len(lines))
-	}
-	for i, line := range lines {
-		h, err := tlog.ParseHash(line)
-		if err != nil {
-			return notProven("%v", err)
-		}
-		if i == 0 {
-			e.root = h
-		} else {
-			e.proof = append(e.proof, h)
-		}
-	}
-	return nil
 }

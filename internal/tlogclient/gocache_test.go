@@ -36,36 +36,9 @@ func TestGoCache(t *testing.T) {
 	if err != nil {
 		t.Skip("no go command here")
 	}
-	skey, vkey, err := note.GenerateKey(nil, "sum.example/team")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := checkpoint.ParseKey(vkey)
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	proxy := filepath.Join(dir, "proxy")
-	records := map[module.Version]string{}
-	args := []string{"mod", "download", "-modcacherw"}
-	for _, m := range []module.Version{{Path: "example.com/One", Version: "v1.0.0"}, {Path: "example.com/two", Version: "v1.2.0"}} {
-		records[m] = makeModule(t, proxy, m)
-		args = append(args, m.String())
-	}
-	srv := httptest.NewServer(sumdb.NewServer(sumdb.NewTestServer(skey, func(path, version string) ([]byte, error) {
-		return []byte(records[module.Version{Path: path, Version: version}]), nil
-	})))
-	defer srv.Close()
 	gopath, modcache := filepath.Join(dir, "gopath"), filepath.Join(dir, "modcache")
-	cmd := exec.Command(goTool, args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOPATH="+gopath, "GOMODCACHE="+modcache, "GOPROXY=file://"+proxy, "GOSUMDB="+vkey+" "+srv.URL,
-		"GONOSUMDB=none", "GOPRIVATE=none", "GONOPROXY=none", "GOFLAGS=", "GOTOOLCHAIN=local", "GOWORK=off", "GO111MODULE=on")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	srv.Close()
-
+	key, records := download(t, goTool, gopath, modcache)
 	src, err := tlogclient.GoCache(modcache, gopath, "sum.example/team")
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +82,40 @@ func TestGoCache(t *testing.T) {
 		}
 	}
 	checkLocked(t, src, filepath.Join(gopath, "pkg", "sumdb", "sum.example", "team", "latest"))
+}
+
+// download has the go command download modules and verify them with a checksum
+// database, whose key and records it returns.
+func download(t *testing.T, goTool, gopath, modcache string) (key *checkpoint.Key, records map[module.Version]string) {
+	t.Helper()
+	skey, vkey, err := note.GenerateKey(nil, "sum.example/team")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err = checkpoint.ParseKey(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	proxy := filepath.Join(dir, "proxy")
+	records = make(map[module.Version]string)
+	args := []string{"mod", "download", "-modcacherw"}
+	for _, m := range []module.Version{{Path: "example.com/One", Version: "v1.0.0"}, {Path: "example.com/two", Version: "v1.2.0"}} {
+		records[m] = makeModule(t, proxy, m)
+		args = append(args, m.String())
+	}
+	srv := httptest.NewServer(sumdb.NewServer(sumdb.NewTestServer(skey, func(path, version string) ([]byte, error) {
+		return []byte(records[module.Version{Path: path, Version: version}]), nil
+	})))
+	defer srv.Close()
+	cmd := exec.Command(goTool, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOPATH="+gopath, "GOMODCACHE="+modcache, "GOPROXY=file://"+proxy, "GOSUMDB="+vkey+" "+srv.URL,
+		"GONOSUMDB=none", "GOPRIVATE=none", "GONOPROXY=none", "GOFLAGS=", "GOTOOLCHAIN=local", "GOWORK=off", "GO111MODULE=on")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return key, records
 }
 
 // checkLocked reads latest while it is being written.

@@ -199,6 +199,9 @@ func (l *Log) Layout() Layout { return l.layout }
 // Head reads the newest head.
 func (l *Log) Head(ctx context.Context) (Head, error) {
 	note, err := l.source.Read(ctx, l.layout.head(), checkpoint.MaxNote)
+	if errors.Is(err, ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", ErrHead, err)
+	}
 	if err != nil {
 		return Head{}, err
 	}

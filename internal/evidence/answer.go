@@ -10,7 +10,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -80,11 +79,11 @@ func (e *Evidence) moduleShows(u *url.URL) (why string, err error) {
 	if !strings.HasSuffix(u.Path, suffix) || u.RawQuery != "" && a.Service != Feed {
 		return "", notProven("URL %.200q does not end in %.200q", a.URL, suffix)
 	}
-	absent := a.Status == http.StatusNotFound || a.Status == http.StatusGone
+	absent := a.Status == 404 || a.Status == 410
 	if absent && (a.Service == List || a.Service == Latest || a.Service == Lookup) {
 		return "that there is no such thing", nil
 	}
-	if a.Status != http.StatusOK {
+	if a.Status != 200 {
 		return "", nil
 	}
 	switch a.Service {
@@ -261,7 +260,7 @@ func (e *Evidence) tileShows(u *url.URL) (string, error) {
 	if n.index%span != 0 || k < 0 || k >= int64(t.W) || e.heads[0].Size-n.index < span {
 		return "", notProven("record %d is not the first under a hash of %.200q", n.index, u)
 	}
-	if e.answer.Status != http.StatusOK {
+	if e.answer.Status != 200 {
 		return "", nil
 	}
 	if len(e.answer.Body) != t.W*tlog.HashSize {
@@ -291,7 +290,7 @@ func (e *Evidence) dataShows(u *url.URL) (string, error) {
 	if k < 0 || k >= int64(t.W) {
 		return "", notProven("record %d is not in %.200q", n.index, u)
 	}
-	if e.answer.Status != http.StatusOK {
+	if e.answer.Status != 200 {
 		return "", nil
 	}
 	cut := cutText

@@ -259,9 +259,9 @@ func TestFlip(t *testing.T) {
 			file := e.Bytes()
 			bits, step := []byte{1}, 1 // mostly another digit
 			if os.Getenv("CI") == "true" {
-				bits = []byte{1, 2, 4, 8, 16, 32, 64, 128}
+				bits = []byte{1, 32, 128} // the other case, and not ASCII, too
 			} else if len(file) > 8<<10 {
-				step = 11
+				step = 101
 			}
 			observed := 0
 			for i := 0; i < len(file); i += step {

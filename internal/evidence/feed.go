@@ -26,17 +26,18 @@ import (
 // its limit=N (default and most 2000) only with the newest. So each such page that
 // should have the record has it on one line known before; a gap, a doubled page
 // and a short one all show there. Any page is wrong that has the record twice, or
-// with a time before since.
+// with a time before since, or not after that of the line before.
 func (e *Evidence) feedShows(r record.Record, u *url.URL) (string, error) {
 	q, err := parseFeedQuery(u)
 	if err != nil {
 		return "", err
 	}
 	place := int64(-1)
-	if q.positional && e.entries[0].index > q.after && e.entries[0].index-q.after <= q.limit {
+	if q.positional && e.entries[0].index-q.after <= q.limit {
 		place = e.entries[0].index - q.after - 1
 	}
 	var count, seen int64
+	var last time.Time
 	for line := range bytes.Lines(e.answer.Body) {
 		f, err := parseFeedLine(line)
 		if err != nil {
@@ -53,8 +54,10 @@ func (e *Evidence) feedShows(r record.Record, u *url.URL) (string, error) {
 			return fmt.Sprintf("line %d is the record's again", count+1), nil
 		case same && f.time.Before(q.since):
 			return fmt.Sprintf("line %d has a time before the one asked for: %.300q", count+1, line), nil
+		case same && count > 0 && !f.time.After(last):
+			return fmt.Sprintf("line %d has a time that is not after that of the line before: %.300q", count+1, line), nil
 		}
-		count++
+		count, last = count+1, f.time
 	}
 	if count <= place {
 		return fmt.Sprintf("a page of %d lines, which ends before the record", count), nil

@@ -70,6 +70,32 @@ func equalText(known, shown checkpoint.Note, root tlog.Hash) string {
 		indent(known), indent(shown), root)
 }
 
+// pasted returns a text as people hand it over.
+func pasted(text string) map[string]string {
+	lines := func(f func(i int, line string) string) string {
+		var b strings.Builder
+		i := 0
+		for line := range strings.Lines(text) {
+			b.WriteString(f(i, line))
+			i++
+		}
+		return b.String()
+	}
+	return map[string]string{
+		"in other output":  "go: downloading x\n" + text + "exit status 1\n",
+		"spaces for tabs":  strings.ReplaceAll(text, "\t", "        "),
+		"no indentation":   strings.ReplaceAll(text, "\t", ""),
+		"line ends of DOS": strings.ReplaceAll(text, "\n", "\r\n"),
+		"quoted":           lines(func(_ int, s string) string { return "> " + s }),
+		"in a mail": lines(func(_ int, s string) string {
+			return "│ " + strings.TrimRight(s, "\t\n") + "\n"
+		}),
+		"with times": lines(func(i int, s string) string { return fmt.Sprintf("2026-03-04T12:00:%02d.000Z ", i) + s }),
+		"the second": strings.Replace(text, "— ", "- ", 1) + text,
+		"twice":      text + text,
+	}
+}
+
 func TestParseSecurityError(t *testing.T) {
 	l, o := newBook(), newOtherBook()
 	for _, c := range []struct {
@@ -93,28 +119,7 @@ func TestParseSecurityError(t *testing.T) {
 		if again, err := Parse(want.Bytes()); err != nil || again.String() != want.String() {
 			t.Errorf("%d, %d: %v %v", c.known, c.shown, again, err)
 		}
-		lines := func(f func(i int, line string) string) string {
-			var b strings.Builder
-			i := 0
-			for line := range strings.Lines(text) {
-				b.WriteString(f(i, line))
-				i++
-			}
-			return b.String()
-		}
-		for name, pasted := range map[string]string{
-			"in other output":  "go: downloading x\n" + text + "exit status 1\n",
-			"spaces for tabs":  strings.ReplaceAll(text, "\t", "        "),
-			"no indentation":   strings.ReplaceAll(text, "\t", ""),
-			"line ends of DOS": strings.ReplaceAll(text, "\n", "\r\n"),
-			"quoted":           lines(func(_ int, s string) string { return "> " + s }),
-			"in a mail": lines(func(_ int, s string) string {
-				return "│ " + strings.TrimRight(s, "\t\n") + "\n"
-			}),
-			"with times": lines(func(i int, s string) string { return fmt.Sprintf("2026-03-04T12:00:%02d.000Z ", i) + s }),
-			"the second": strings.Replace(text, "— ", "- ", 1) + text,
-			"twice":      text + text,
-		} {
+		for name, pasted := range pasted(text) {
 			e, err := ParseSecurityError(pasted, l.key)
 			if err != nil || string(e.Bytes()) != string(want.Bytes()) {
 				t.Errorf("%d, %d, %s: %v %v of\n%s", c.known, c.shown, name, e, err, pasted)

@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +185,8 @@ func answerCases(l *testLog) []answerCase {
 		{"from the beginning", 7, feed("", feedText(l, 0, 7)+feedText(l, 8, 600)), true},
 		{"doubled line", 7, feed("?since=2026-03-04T12:00:00Z", feedText(l, 0, 8)+feedText(l, 7, 9)), true},
 		{"doubled page", 7, feed("?since=2026-03-04T12:00:01Z", feedText(l, 0, 9)), true},
+		{"time again", 7, feed("?since=2026-03-04T12:00:00Z", feedText(l, 6, 7)+strings.Replace(feedText(l, 7, 8), ".000007", ".000006", 1)), true},
+		{"time again, elsewhere", 8, feed("?since=2026-03-04T12:00:00Z", feedText(l, 6, 7)+strings.Replace(feedText(l, 7, 8), ".000007", ".000006", 1)+feedText(l, 8, 9)), false},
 		{"page that is none", 7, feed("?after=6", "<html>\n"), true},
 		{"right page", 7, feed("?after=6", feedText(l, 7, 600)), false},
 		{"right page with include", 7, feed("?after=-1&include=all", feedText(l, 0, 600)), false},
@@ -211,6 +214,7 @@ func answerCases(l *testLog) []answerCase {
 		{"tile far above", 0, tile("8/000.p/1", make([]byte, 32)), false},
 		{"tile gone", 300, status(tile("0/001", nil), 404), false},
 		{"another tile", 300, tile("0/000", make([]byte, 8192)), false},
+		{"a later tile", 7, tile("0/001", make([]byte, 8192)), false},
 		{"a bundle as tile", 300, tile("entries/001", nil), false},
 		{"entries", 300, data("entries/001", bundleText(l, 255, 511, true)), true},
 		{"entries of a database", 300, data("8/data/001", bundleText(l, 255, 511, false)), true},
@@ -224,10 +228,15 @@ func answerCases(l *testLog) []answerCase {
 		{"a tile as entries", 300, data("0/001", nil), false},
 		{"no such layout", 300, data("data/001", nil), false},
 		{"entries gone", 300, status(data("entries/001", nil), 404), false},
+		{"later entries", 7, data("entries/001", nil), false},
 		{"other entries", 300, data("entries/000", nil), false},
 		{"unknown service", 7, get("gossip", base+"/gossip", ""), false},
 		{"no URL", 7, get(Mod, "", "evil"), false},
 		{"URL without host", 7, get(Mod, "/example.com/!m/@v/v1.7.0.mod", "evil"), false},
+		{"URL with no host", 7, get(Mod, "https:///example.com/!m/@v/v1.7.0.mod", "evil"), false},
+		{"URL in capitals", 7, get(Mod, "HTTPS"+mod[5:]+"v1.7.0.mod", "evil"), false},
+		{"query not ASCII", 7, feed("?prefix=\u00fc", feedText(l, 7, 8)+feedText(l, 7, 8)), false},
+		{"query in ASCII", 7, feed("?prefix=example.com", feedText(l, 7, 8)+feedText(l, 7, 8)), true},
 		{"URL with user", 7, get(Mod, "https://user:secret@proxy.example/example.com/!m/@v/v1.7.0.mod", "evil"), false},
 		{"URL of a file", 7, get(Mod, "file://host/example.com/!m/@v/v1.7.0.mod", "evil"), false},
 		{"URL with line end", 7, get(Mod, mod+"v1.7.0.mod\n", "evil"), false},
@@ -331,12 +340,18 @@ func TestTagMoved(t *testing.T) {
 		{"gone", refs(commit1 + "\trefs/heads/main"), false},
 		{"only peeled", refs(commit2 + "\trefs/tags/v1.7.0^{}"), false},
 		{"twice", refs(commit1+"\trefs/tags/v1.7.0", commit2+"\trefs/tags/v1.7.0"), false},
+		{"no commit in the refs", refs(strings.Repeat("z", 40)+"\trefs/heads/x", commit2+"\trefs/tags/v1.7.0"), false},
 		{"garbage", refs("fatal: not a repository", commit2+"\trefs/tags/v1.7.0"), false},
 		{"no refs", refs(), false},
 		{"other hash function", refs(strings.Repeat("2", 64) + "\trefs/tags/v1.7.0"), false},
 		{"another version", replace(movedTag(), `"v1.7.0"`, `"v1.8.0"`), false},
 		{"another tag", replace(movedTag(), "refs/tags/v1.7.0", "refs/tags/v1.8.0"), false},
-		{"a branch", replace(movedTag(), "refs/tags/v1.7.0", "refs/heads/v1.7.0"), false},
+		{"a branch", func() Tag {
+			tag := replace(movedTag(), "refs/tags/v1.7.0", "refs/heads/v1.7.0")
+			tag.Refs = []byte(commit2 + "\trefs/heads/v1.7.0\n")
+			return tag
+		}(), false},
+		{"capitals", replace(movedTag(), commit1, strings.Repeat("A", 40)), false},
 		{"another system", replace(movedTag(), `"git"`, `"hg"`), false},
 		{"no commit", replace(movedTag(), commit1, "main"), false},
 		{"two versions", replace(movedTag(), `{"Version"`, `{"version":"v1.8.0","Version"`), false},
@@ -346,7 +361,7 @@ func TestTagMoved(t *testing.T) {
 		{"no JSON", Tag{URL: movedTag().URL, Time: noon, Info: []byte(servedInfo + "x"), Refs: movedTag().Refs}, false},
 		{"another URL", Tag{URL: movedTag().URL + "x", Time: noon, Info: movedTag().Info, Refs: movedTag().Refs}, false},
 		{"no time", Tag{URL: movedTag().URL, Info: movedTag().Info, Refs: movedTag().Refs}, false},
-		{"too long", Tag{URL: movedTag().URL, Time: noon, Info: movedTag().Info, Refs: bytes.Repeat([]byte(commit2+"\trefs/x\n"), MaxBody/49+1)}, false},
+		{"too long", Tag{URL: movedTag().URL, Time: noon, Info: movedTag().Info, Refs: append(movedTag().Refs, bytes.Repeat([]byte(commit2+"\trefs/x\n"), MaxBody/48)...)}, false},
 	} {
 		e, err := TagMoved(p, c.tag)
 		if (err == nil) != c.moved {
@@ -389,6 +404,18 @@ func TestObservationForged(t *testing.T) {
 	} {
 		if e, err := Parse(f); !errors.Is(err, ErrNotProven) {
 			t.Errorf("%s: %v %v", name, e, err)
+		}
+	}
+}
+
+func TestFeedLimit(t *testing.T) {
+	for query, want := range map[string]int64{"": 2000, "?limit=7": 7, "?limit=2000": 2000, "?limit=9223372036854775807": 2000} {
+		u, err := url.Parse(base + "/index" + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q, err := parseFeedQuery(u); err != nil || q.limit != want {
+			t.Errorf("%q: %d, %v", query, q.limit, err)
 		}
 	}
 }

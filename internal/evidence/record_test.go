@@ -33,8 +33,9 @@ const (
 	atCRLF      = 5
 	atHash      = 6
 	atEmpty     = 7
-	atFramed    = 8 // looks like parts of a file
-	atMod       = 9 // only its go.mod has another hash
+	atFramed    = 8  // looks like parts of a file
+	atMod       = 9  // only its go.mod has another hash
+	atSecond    = 10 // v1.0.0 of another module
 	bookSize    = 20
 	elsewhereAt = 2 // of the second book: the version at atGood with other hashes
 )
@@ -62,6 +63,8 @@ func newBook() *testLog {
 			l.add("x\n\nlog.example/book\n1\n\n— x\n\nindex 0\n")
 		case atMod:
 			l.add(bad(r))
+		case atSecond:
+			l.add(recordText("example.com/second", "v1.0.0", "x"))
 		default:
 			a := recordText("example.com/other", fmt.Sprintf("v1.%d.0", i), "a")
 			if i < 15 {
@@ -160,6 +163,7 @@ func TestRecordRefusals(t *testing.T) {
 		"E4 of a repeated record":    func() (*Evidence, error) { return Conflict(good, repeat) },
 		"E4 of one record":           func() (*Evidence, error) { return Conflict(good, good) },
 		"E4 of two versions":         func() (*Evidence, error) { return Conflict(good, l.proven(0, n, 1)) },
+		"E4 of two modules":          func() (*Evidence, error) { return Conflict(good, l.proven(0, n, atSecond)) },
 		"E4 of a malformed record":   func() (*Evidence, error) { return Conflict(good, l.proven(0, n, atCRLF)) },
 		"E4 of two keys":             func() (*Evidence, error) { return Conflict(good, o.proven(0, o.treeHead(0, 5), elsewhereAt)) },
 		"E4 of two origins":          func() (*Evidence, error) { return Conflict(good, l.proven(0, l.sign(elsewhere), atConflict)) },
@@ -208,6 +212,24 @@ func TestRecordRefusals(t *testing.T) {
 		if e, err := make(); !errors.Is(err, ErrNotProven) || e != nil {
 			t.Errorf("%s: %v %v", name, e, err)
 		}
+	}
+}
+
+// TestLargest has the largest record, in a file that is not too large, and a larger
+// one.
+func TestLargest(t *testing.T) {
+	l := newBook()
+	l.add(strings.Repeat("x", MaxRecord))
+	l.add(strings.Repeat("x", MaxRecord+1))
+	e, err := Malformed(l.proven(0, l.note(0, bookSize+2), bookSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Parse(e.Bytes()); err != nil {
+		t.Error(err)
+	}
+	if _, err := Malformed(l.proven(0, l.note(0, bookSize+2), bookSize+1)); !errors.Is(err, ErrNotProven) {
+		t.Errorf("%v", err)
 	}
 }
 

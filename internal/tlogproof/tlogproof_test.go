@@ -131,6 +131,15 @@ func TestAgreesWithTlog(t *testing.T) {
 	})
 }
 
+func TestNegative(t *testing.T) {
+	s := newSigned(t, "log.example.org", 1)
+	p := s.prove(t, 0)
+	p.Index = -1
+	if _, err := p.Verify(s.pol, tlog.RecordHash(entry(0))); !errors.Is(err, ErrNotIncluded) {
+		t.Error(err)
+	}
+}
+
 func TestPolicy(t *testing.T) {
 	s, other := newSigned(t, "log.example.org", 5), newSigned(t, "other.example.org", 5)
 	p := s.prove(t, 3)
@@ -209,6 +218,8 @@ func TestParse(t *testing.T) {
 		}
 		if _, err := Parse([]byte(file)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
+		} else if name == "too long" && !strings.Contains(err.Error(), fmt.Sprint("more than ", MaxFile)) {
+			t.Errorf("%s: it was read all the same: %v", name, err)
 		}
 	}
 }

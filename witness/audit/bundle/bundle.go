@@ -70,11 +70,8 @@ import (
 	"example.org/sumlog/witness/audit/multiproof"
 )
 
-// Limits of a file.
-const (
-	MaxFile    = 64 << 20 // bytes
-	MaxRecords = 1 << 18
-)
+// MaxFile is the largest file in bytes: a quarter of a million records.
+const MaxFile = 64 << 20
 
 // ErrInvalid is wrapped by all errors about a file that proves nothing.
 var ErrInvalid = errors.New("no valid bundle")
@@ -210,9 +207,6 @@ func (b *Bundle) checkAnchor() error {
 }
 
 func (b *Bundle) checkRecords() error {
-	if len(b.records) > MaxRecords {
-		return invalid("%d records, more than %d", len(b.records), MaxRecords)
-	}
 	leaves := make([]tlog.Hash, len(b.records))
 	b.byName = make(map[string]Entry, len(b.records))
 	for i, r := range b.records {

@@ -179,6 +179,8 @@ func TestInvalid(t *testing.T) {
 		}
 		if _, err := Parse([]byte(file)); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
+		} else if name == "long" && !strings.Contains(err.Error(), fmt.Sprint("more than ", MaxFile)) {
+			t.Errorf("%s: it was read all the same: %v", name, err)
 		}
 		switch name {
 		case "digest", "more after it", "no newline", "empty", "long":
@@ -193,7 +195,17 @@ func TestInvalid(t *testing.T) {
 	} else if _, err := b.Reanchor(a.Fork(5).Checkpoint(20), a.Consistency(11, 20)); !errors.Is(err, ErrInvalid) {
 		t.Errorf("anchored at a fork: %v", err)
 	}
-	if _, err := New(a.Key(), a.Sign("other.example\n11\n"+a.Tree(11).Hash.String()+"\n"), nil, nil); !errors.Is(err, ErrInvalid) {
+	b, err := Parse([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Reanchor(a.Checkpoint(11), nil); !errors.Is(err, ErrInvalid) {
+		t.Errorf("anchored at itself: %v", err)
+	}
+	if _, err := New(a.Key(), a.Checkpoint(11), b.records, b.proof); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(a.Key(), a.Sign("other.example\n11\n"+a.Tree(11).Hash.String()+"\n"), b.records, b.proof); !errors.Is(err, ErrInvalid) {
 		t.Errorf("other origin: %v", err)
 	}
 }

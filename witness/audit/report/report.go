@@ -34,6 +34,14 @@ var order = []Result{Skipped, OK, Warning, Failed, Stale, Misbehaviour}
 
 func worse(a, b Result) bool { return slices.Index(order, a) > slices.Index(order, b) }
 
+// Worst returns the graver of two results.
+func Worst(a, b Result) Result {
+	if worse(b, a) {
+		return b
+	}
+	return a
+}
+
 // MaxFindings is the number of findings that a check keeps; more are counted.
 const MaxFindings = 20
 
@@ -93,6 +101,14 @@ func (c *Check) Find(f Finding) {
 	}
 	if len(c.data.Findings) < MaxFindings {
 		c.data.Findings = append(c.data.Findings, f)
+		return
+	}
+	// A grave one must not be lost behind many that are harmless.
+	for i, old := range c.data.Findings {
+		if worse(f.Result, old.Result) {
+			c.data.Findings[i] = f
+			return
+		}
 	}
 }
 
@@ -139,9 +155,12 @@ func (r *Report) Checks() []Data {
 	for _, c := range r.checks {
 		all = append(all, c.Data())
 	}
-	slices.SortStableFunc(all, func(a, b Data) int { return compareIDs(a.ID, b.ID) })
+	slices.SortStableFunc(all, Compare)
 	return all
 }
+
+// Compare orders checks by their ids.
+func Compare(a, b Data) int { return compareIDs(a.ID, b.ID) }
 
 // compareIDs puts B2 before B10.
 func compareIDs(a, b string) int {

@@ -6,6 +6,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -51,6 +52,23 @@ func TestMany(t *testing.T) {
 	d := r.Check("C4", "", "").Data()
 	if d.Checked != 100 || d.Counts[Misbehaviour] != 100 || len(d.Findings) != MaxFindings {
 		t.Errorf("%d checked, %v, %d kept", d.Checked, d.Counts, len(d.Findings))
+	}
+}
+
+// TestGrave finds something grave after more harmless things than are kept.
+func TestGrave(t *testing.T) {
+	var r Report
+	c := r.Check("C2", "modules", "records")
+	for range MaxFindings + 5 {
+		c.Findf(Warning, "odd")
+	}
+	c.Find(Finding{Result: Misbehaviour, Text: "twice", Evidence: "E4.txt"})
+	d := c.Data()
+	if len(d.Findings) != MaxFindings || !slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Evidence == "E4.txt" }) {
+		t.Errorf("%+v", d.Findings)
+	}
+	if Worst(OK, Stale) != Stale || Worst(Stale, Failed) != Stale {
+		t.Error("wrong order of results")
 	}
 }
 

@@ -1,0 +1,129 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package cosign
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/retry"
+	"example.org/sumlog/internal/tlogclient"
+)
+
+const (
+	submitPath = "/audited/add-checkpoint"
+	submitTime = 30 * time.Second
+	maxAnswer  = 4 << 10
+)
+
+// A Submitter hands cosigned checkpoints to a log.
+type Submitter struct {
+	url    *url.URL
+	client *http.Client
+	old    int64 // what the log has of this key, as far as it was told
+}
+
+// NewSubmitter returns the submitter to the log at prefix, an http:// or https://
+// URL.
+func NewSubmitter(prefix string) (*Submitter, error) {
+	u, err := tlogclient.ParseURL(strings.TrimSuffix(prefix, "/") + submitPath)
+	if err != nil {
+		return nil, err
+	}
+	t := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		MaxIdleConnsPerHost:    1,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	// A log must not send its auditor elsewhere.
+	refuse := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Submitter{url: u, client: &http.Client{Transport: t, CheckRedirect: refuse, Timeout: submitTime}}, nil
+}
+
+// Close closes idle connections.
+func (s *Submitter) Close() { s.client.CloseIdleConnections() }
+
+// Submit hands in a note as Cosign returns it. Prove makes the proof from a smaller
+// size. An answer that is not 200 is a *tlogclient.StatusError; one that says that
+// the log has a larger checkpoint of this key is an ErrBehind.
+func (s *Submitter) Submit(ctx context.Context, note []byte, prove func(ctx context.Context, old int64, tree tlog.Tree) ([]tlog.Hash, error)) error {
+	n, err := checkpoint.ParseNote(note)
+	if err != nil {
+		return err
+	}
+	c, err := checkpoint.Parse(n.Text)
+	if err != nil {
+		return err
+	}
+	s.old = min(s.old, c.Size)
+	for range 2 {
+		r := checkpoint.AddRequest{Old: s.old, Note: note}
+		if s.old > 0 && s.old < c.Size {
+			if r.Proof, err = prove(ctx, s.old, c.Tree()); err != nil {
+				return err
+			}
+		}
+		have, err := s.post(ctx, r.Bytes())
+		if err != nil {
+			return err
+		}
+		if have < 0 {
+			s.old = c.Size
+			return nil
+		}
+		if have > c.Size {
+			return fmt.Errorf("%w: the log says that it has one of size %d", ErrBehind, have)
+		}
+		s.old = have
+	}
+	return fmt.Errorf("%s: conflicts with itself", s.url.Redacted())
+}
+
+// post posts a body, and returns the size of a conflict, or -1 for success.
+func (s *Submitter) post(ctx context.Context, body []byte) (int64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url.String(), bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("User-Agent", "sumaudit/1")
+	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		return -1, nil // it was durable when the status was written
+	case err != nil:
+		return 0, err
+	case resp.StatusCode == http.StatusConflict:
+		return parseSize(string(text))
+	}
+	e := &tlogclient.StatusError{URL: s.url.Redacted(), Status: resp.StatusCode, RetryAfter: retry.After(resp.Header.Get("Retry-After"), time.Now())}
+	first, _, _ := strings.Cut(string(text), "\n")
+	return 0, fmt.Errorf("%w: %.200q", e, first)
+}
+
+// parseSize parses the answer of a conflict.
+func parseSize(text string) (int64, error) {
+	n, err := strconv.ParseInt(strings.TrimSuffix(text, "\n"), 10, 64)
+	if err != nil || n < 0 || strconv.FormatInt(n, 10)+"\n" != text {
+		return 0, fmt.Errorf("conflict: %.40q is no size", text)
+	}
+	return n, nil
+}

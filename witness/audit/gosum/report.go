@@ -1,0 +1,215 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package gosum
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/policy"
+	"example.org/sumlog/witness/audit/bundle"
+)
+
+// Format is the first word of every report.
+const Format = "sumlog go.sum report v1"
+
+// MaxReport bounds a report.
+const MaxReport = bundle.MaxFile + 2*MaxFile
+
+// ErrReport is wrapped by the errors about a report that does not hold.
+var ErrReport = errors.New("the report does not hold")
+
+// A Report is what came of a verification: JSON, in the one encoding that [Report.Bytes]
+// gives it. With the bundle it can be verified again by anybody who has nothing but
+// the key. It is not signed: who needs to know who made it, and when, keeps it where
+// that is known.
+type Report struct {
+	Format        string        `json:"format"`
+	Tool          string        `json:"tool"`
+	Time          time.Time     `json:"time"`
+	Log           string        `json:"log"` // VKEY
+	URL           string        `json:"url,omitempty"`
+	Checkpoint    string        `json:"checkpoint"` // the note
+	Size          int64         `json:"size"`
+	Cosignatures  []Cosignature `json:"cosignatures,omitempty"` // that the policy knows
+	Policy        string        `json:"policy,omitempty"`       // the file
+	MaxAge        string        `json:"max_age,omitempty"`
+	Untrusted     string        `json:"untrusted,omitempty"` // why the checkpoint does not count
+	Private       string        `json:"private,omitempty"`   // patterns
+	RequireLogged bool          `json:"require_logged,omitempty"`
+	Inputs        []Input       `json:"inputs"`
+	Lines         []Item        `json:"lines"`
+	Exceptions    int           `json:"exceptions"` // lines that are not ok
+	Evidence      []string      `json:"evidence,omitempty"`
+	Outcome       Outcome       `json:"outcome"`
+	Bundle        string        `json:"bundle,omitempty"` // a file of package bundle
+}
+
+// A Cosignature is that of one witness.
+type Cosignature struct {
+	Witness string    `json:"witness"`
+	Time    time.Time `json:"time"`
+}
+
+// An Input is what was verified.
+type Input struct {
+	Kind   string `json:"kind"` // go.sum, cache, vendor, binary
+	Name   string `json:"name"`
+	Size   int64  `json:"size,omitempty"`   // of a file
+	SHA256 string `json:"sha256,omitempty"` // of a file
+}
+
+// Fill sets what follows from lines.
+func (r *Report) Fill(lines []Item) {
+	r.Lines = lines
+	r.Exceptions = len(lines) - Counts(lines)[OK]
+	r.Outcome = Conclude(lines, r.RequireLogged)
+}
+
+// Trusted sets what came of [Trust.Check] of the checkpoint.
+func (r *Report) Trusted(cosignatures []policy.Cosignature, err error) {
+	r.Cosignatures, r.Untrusted = nil, ""
+	for _, c := range cosignatures {
+		r.Cosignatures = append(r.Cosignatures, Cosignature{c.Witness, c.Time.UTC()})
+	}
+	if err != nil {
+		r.Untrusted = err.Error()
+	}
+}
+
+// Bytes returns the report as JSON.
+func (r *Report) Bytes() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err := enc.Encode(r)
+	return b.Bytes(), err
+}
+
+// Again parses a report and verifies it: each verdict follows from its line and the
+// bundle, and the checkpoint counts as t says, or, where that has no policy, as the
+// policy in the report does. What the report says of lines that it could not prove
+// stays its word.
+func Again(file []byte, t Trust) (*Report, error) {
+	r, b, err := parseReport(file)
+	if err != nil {
+		return nil, err
+	}
+	if t.Policy == nil && r.Policy != "" {
+		if t.Policy, err = policy.Parse([]byte(r.Policy)); err != nil {
+			return nil, fmt.Errorf("%w: %v", ErrReport, err)
+		}
+	}
+	if r.MaxAge != "" && t.MaxAge == 0 {
+		// Fresh it was when the report was made.
+		if t.MaxAge, err = time.ParseDuration(r.MaxAge); err != nil {
+			return nil, fmt.Errorf("%w: %v", ErrReport, err)
+		}
+		t.Now = r.Time
+	}
+	note, err := checkpoint.ParseNote(b.Newest().Note)
+	if err != nil {
+		return nil, err
+	}
+	cosignatures, err := t.Check(b.Key(), note)
+	if errors.Is(err, ErrKey) {
+		return nil, err
+	}
+	var claims []Claim
+	for _, i := range r.Lines {
+		claims = append(claims, i.Claim)
+	}
+	again := *r
+	again.Trusted(cosignatures, err)
+	again.Log = b.Key().String()
+	again.Checkpoint, again.Size = string(b.Newest().Note), b.Newest().Size
+	again.Fill(Judge(claims, r.Private, &recorded{FromBundle(b), r.Lines, 0}))
+	data, err := again.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(data, file) {
+		return nil, fmt.Errorf("%w: %s", ErrReport, difference(r, &again))
+	}
+	return r, nil
+}
+
+func parseReport(file []byte) (*Report, *bundle.Bundle, error) {
+	if len(file) > MaxReport {
+		return nil, nil, fmt.Errorf("%w: more than %d bytes", ErrReport, MaxReport)
+	}
+	r := new(Report)
+	d := json.NewDecoder(bytes.NewReader(file))
+	d.DisallowUnknownFields()
+	if err := d.Decode(r); err != nil {
+		return nil, nil, fmt.Errorf("%w: %v", ErrReport, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, nil, fmt.Errorf("%w: something follows it", ErrReport)
+	}
+	if r.Format != Format || r.Bundle == "" {
+		return nil, nil, fmt.Errorf("%w: it is not %q with a bundle", ErrReport, Format)
+	}
+	for _, in := range r.Inputs {
+		if sum, err := hex.DecodeString(in.SHA256); err != nil || len(sum) != 0 && len(sum) != 32 {
+			return nil, nil, fmt.Errorf("%w: %q is no SHA-256", ErrReport, in.SHA256)
+		}
+	}
+	for _, l := range r.Lines {
+		if l.Given == OK || l.Given != "" && !slices.Contains(Verdicts, l.Given) {
+			return nil, nil, fmt.Errorf("%w: %q is given of a line", ErrReport, l.Given)
+		}
+	}
+	b, err := bundle.Parse([]byte(r.Bundle))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrReport, err)
+	}
+	return r, b, nil
+}
+
+// recorded takes from the report what no bundle can say: why something was not
+// proven.
+type recorded struct {
+	Finder
+	lines []Item
+	next  int
+}
+
+func (f *recorded) Find(path, version string) (e bundle.Entry, v Verdict, reason string) {
+	if e, v, reason = f.Finder.Find(path, version); v == OK {
+		return e, v, reason
+	}
+	for ; f.next < len(f.lines); f.next++ {
+		i := f.lines[f.next]
+		if i.Path == path && i.Version == version && (i.Verdict == NotLogged || i.Verdict == Unchecked) && i.Hash != "" {
+			f.next++
+			return e, i.Verdict, i.Reason
+		}
+	}
+	return e, v, reason
+}
+
+func difference(r, again *Report) string {
+	for i := range r.Lines {
+		if x, y := r.Lines[i].String(), again.Lines[i].String(); x != y {
+			return fmt.Sprintf("it says %q, and by its bundle it is %q", x, y)
+		}
+	}
+	switch {
+	case r.Outcome != again.Outcome:
+		return fmt.Sprintf("it says %s, and its lines are %s", r.Outcome, again.Outcome)
+	case r.Untrusted != again.Untrusted:
+		return fmt.Sprintf("of its checkpoint it says %q, and it is %q", r.Untrusted, again.Untrusted)
+	}
+	return "it does not follow from its lines and its bundle"
+}

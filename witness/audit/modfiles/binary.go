@@ -1,0 +1,80 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package modfiles
+
+import (
+	"debug/buildinfo"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"example.org/sumlog/witness/audit/gosum"
+)
+
+// Binary returns what a Go binary says that it was built from: its own module, all
+// others, as replaced, and the toolchain.
+//
+// A dependency without a hash, from a vendor directory or a directory on the disk of
+// who built it, is Unchecked. The main module's and the toolchain's hashes are in no
+// binary, so that these are Notes; a main module has one if it was built by
+// "go install PATH@VERSION".
+func Binary(name string) ([]gosum.Claim, error) {
+	bi, err := buildinfo.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	claims := []gosum.Claim{toolchain(bi.GoVersion)}
+	if bi.Main.Path != "" {
+		claims = append(claims, mainModule(bi.Main))
+	}
+	for _, m := range bi.Deps {
+		claims = append(claims, dependency(*m))
+	}
+	for i := range claims {
+		claims[i].File = name
+	}
+	return claims, nil
+}
+
+func toolchain(goVersion string) gosum.Claim {
+	return gosum.Claim{
+		Path: "go", Version: strings.TrimPrefix(goVersion, "go"), Given: gosum.Note,
+		Why: "the toolchain that built it, by its own word; no hash of it is recorded",
+	}
+}
+
+func mainModule(m debug.Module) gosum.Claim {
+	c := dependency(m)
+	switch {
+	case m.Replace != nil || c.Given == "" && c.Hash != "":
+		return c
+	case m.Version == "" || m.Version == "(devel)":
+		c.Why = "the main module, built from a directory; no hash of it is recorded"
+	default:
+		c.Why = "the main module, of this version by the word of who built it; no hash of it is recorded"
+	}
+	c.Given = gosum.Note
+	return c
+}
+
+func dependency(m debug.Module) gosum.Claim {
+	if r := m.Replace; r != nil {
+		if r.Version == "" {
+			return gosum.Claim{Path: m.Path, Version: m.Version, Given: gosum.Unchecked, Why: fmt.Sprintf("replaced by the directory %q", r.Path)}
+		}
+		m = *r
+	}
+	c := gosum.Claim{Path: m.Path, Version: m.Version, Hash: m.Sum}
+	_, err := module.EscapePath(m.Path)
+	switch {
+	case err != nil || module.CanonicalVersion(m.Version) != m.Version || m.Version == "":
+		c.Given, c.Why = gosum.Unchecked, fmt.Sprintf("%.200q is no version that a log can have", m.Path+"@"+m.Version)
+	case m.Sum == "":
+		c.Given, c.Why = gosum.Unchecked, "no hash of it is recorded, as of what is built from a vendor directory"
+	}
+	return c
+}

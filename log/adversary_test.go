@@ -294,8 +294,11 @@ func TestOlderDirectory(t *testing.T) {
 // TestLitter leaves what a crash leaves, and wants it swept and never served.
 func TestLitter(t *testing.T) {
 	dir := grown(t, 300)
+	if err := os.Mkdir(filepath.Join(dir, auditedDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{
-		"log/tile/0/0012345678", "log/tile/0/001.p/441234567", "log/tile/entries/0029876543", "log/.state/treeState123",
+		auditedDir + "/.tmp-z", "log/tile/0/0012345678", "log/tile/0/001.p/441234567", "log/tile/entries/0029876543", "log/.state/treeState123",
 		"log/checkpoint77", "log/tile/1/000.p/1777777", ".tmp-x", "checkpoints/.tmp-y",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("litter"), 0o644); err != nil {

@@ -35,6 +35,9 @@ func litterIn(dir string) (litter []string, err error) {
 			}
 			return nil
 		}
+		if strings.HasPrefix(rel, auditedDir+"/") && !strings.HasPrefix(d.Name(), durable.TempPrefix) {
+			return nil
+		}
 		if d != nil && !d.IsDir() && !oneOf("key", "guard", "lock", "archive.jsonl", "checkpoint", "version",
 			"treeState", "treeState.lock", "publish.lock", "gcState", "gcState.lock")(d.Name()) {
 			litter = append(litter, rel)
@@ -52,7 +55,8 @@ type history struct {
 	acks    map[int]int64
 	heads   map[int64]headLine
 	backups map[string]int64
-	last    int // the largest acknowledged record
+	last    int   // the largest acknowledged record
+	audited int64 // the largest size that an auditor cosigned and that was taken
 	stops   []string
 	failed  string // what an append said that failed
 }
@@ -93,6 +97,9 @@ func (h *history) hear(t testing.TB, line string) string {
 			t.Errorf("heads of size %d: %v and %v", size, old, head)
 		}
 		h.heads[size] = head
+	case "audited":
+		fmt.Sscan(rest, &size)
+		h.audited = max(h.audited, size)
 	case "backup":
 		fmt.Sscan(rest, &dir, &size)
 		h.backups[dir] = size
@@ -114,7 +121,7 @@ func (h *history) verify(t testing.TB, r *rand.Rand) {
 		}
 		return
 	}
-	l, err := open(Config{Dir: h.Dir, Guard: h.Guard}, os.O_RDONLY)
+	l, err := open(Config{Dir: h.Dir, Guard: h.Guard, Auditors: auditorKeys(1)}, os.O_RDONLY)
 	if err != nil {
 		t.Errorf("Check: %v", err)
 		return
@@ -139,6 +146,9 @@ func (h *history) compare(t testing.TB, l *Log, tr *truth) {
 		if index >= int64(len(tr.texts)) || !bytes.Equal(tr.texts[index], record(i).Text()) {
 			t.Errorf("record %d, acknowledged as entry %d of now %d, is not there", i, index, len(tr.texts))
 		}
+	}
+	if kept := l.audited.kept[auditor(0).Key().String()]; h.audited > 0 && (kept == nil || kept.Size < h.audited) {
+		t.Errorf("what an auditor cosigned at size %d was taken; now there is %+v", h.audited, kept)
 	}
 	archived := make(map[int64]headLine)
 	var last *Publication

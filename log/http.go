@@ -38,9 +38,23 @@ const (
 //	/checkpoints?after=SIZE&limit=N  the archive: publications larger than SIZE
 //	                                 (-1: all, the default), at most N (1 to 1000)
 //
+// With auditors there are, beside them:
+//
+//	/checkpoint/audited              the largest checkpoint that an auditor has
+//	                                 cosigned, with all cosignatures; 404 until
+//	                                 there is one
+//	POST /audited/add-checkpoint     takes such a cosignature: the submission of
+//	                                 https://c2sp.org/tlog-witness, with the
+//	                                 auditor's cosignature on the checkpoint, and
+//	                                 an empty answer
+//
 // Nothing beyond the published size exists: it is 404. A partial tile is
 // served at every width up to the published one.
 func (l *Log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/audited/add-checkpoint" {
+		l.serveSubmission(w, r)
+		return
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		httpError(w, http.StatusMethodNotAllowed, "only GET and HEAD are served here")
@@ -49,6 +63,8 @@ func (l *Log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; path {
 	case "/checkpoint":
 		writeBytes(w, r, typeText, cacheHead, l.Published().Checkpoint)
+	case "/checkpoint/audited":
+		l.serveAudited(w, r)
 	case "/latest":
 		writeBytes(w, r, typeText, cacheHead, l.Published().TreeHead)
 	case "/checkpoints":

@@ -37,6 +37,33 @@
 // signature that is not in the directory stops signing for good: that is how an
 // older copy of the whole directory is noticed.
 //
+// # Auditors
+//
+// An auditor follows what is published, replays it, and cosigns under a name and
+// key of its own what it found sound (https://c2sp.org/tlog-cosignature). The log
+// takes such cosignatures from the auditors that it was told of, and shows them;
+// it never waits for one, and publishes whatever they do.
+//
+// A submission is that of https://c2sp.org/tlog-witness, except that the checkpoint
+// has the auditor's cosignature already, and that the answer is empty. Its old size
+// is that of the checkpoint which the log keeps from this auditor, 0 at first. In
+// this order, the first that fails is the answer:
+//
+//	404  no auditors are configured
+//	413  more than 32 KiB
+//	400  the body, the note or the checkpoint is malformed; several auditors in one
+//	404  the checkpoint is another log's
+//	403  not signed by the log, or by no known auditor, or badly
+//	400  the old size is larger than the checkpoint's
+//	409  the old size is not the one kept, which is the answer
+//	422  the proof does not verify; the checkpoint was not published; the cosignature
+//	     is older than the one kept
+//	503  it could not be stored
+//	200  it is durable
+//
+// Bodies are read for 10 seconds at most. Nothing is written for a submission that
+// an auditor has not signed, nor twice for the same one.
+//
 // # Files
 //
 // In the data directory, with what its loss means:
@@ -47,6 +74,7 @@
 //	log/                       Tessera's tree: tile/, .state/; the log ends
 //	checkpoints/archive.jsonl  the archive; the log refuses to start
 //	checkpoints/cosigned       late cosignatures; nothing, they are asked for again
+//	checkpoints/audited/       cosignatures of auditors; nothing, they come again
 //
 // # What is trusted
 //
@@ -68,7 +96,6 @@ package log
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 	"log/slog"
@@ -81,7 +108,9 @@ import (
 	"time"
 
 	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/tlog"
 
+	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/durable"
 	"example.org/sumlog/log/quorum"
 )
@@ -115,6 +144,9 @@ type Config struct {
 
 	// Evidence, if set, keeps text that shows what somebody did wrong.
 	Evidence func(kind string, text []byte)
+
+	// Auditors may hand in cosignatures of what is published.
+	Auditors []*checkpoint.Key
 }
 
 // A Log is an open log. It can be read at once, and appended to after Start.
@@ -131,6 +163,9 @@ type Log struct {
 	published atomic.Pointer[Publication]
 	shown     atomic.Int64 // bytes of the archive that are shown
 	tiles     *tileCache
+
+	audited  *audited      // nil: no auditors
+	patience time.Duration // maxSubmissionTime, but in tests
 
 	witnesses *quorum.Quorum // nil: none
 	interval  time.Duration
@@ -206,6 +241,9 @@ func open(c Config, flag int) (*Log, error) {
 	if err = l.lock(c.Guard); err == nil {
 		err = l.preflight(flag)
 	}
+	if err == nil {
+		err = l.openAudited(c.Auditors)
+	}
 	if err != nil {
 		l.Close()
 		return nil, err
@@ -257,6 +295,7 @@ func newLog(c Config, root *os.Root) *Log {
 		late:      new(atomic.Pointer[[]byte]),
 		pause:     refreshPause,
 		round:     maxRound,
+		patience:  maxSubmissionTime,
 		tiles:     newTileCache(),
 		waiting:   make(map[module.Version]*waiter),
 		policies:  make(chan newPolicy),
@@ -305,52 +344,17 @@ func (l *Log) Entries(from, to int64) iter.Seq2[Entry, error] {
 	return damageUnsafe(l.tree.records(from, to, l.archive.last.Load().Size))
 }
 
+// Inclusion returns the RFC 6962 inclusion proof of entry i in the tree of p, a
+// publication of this log.
+func (l *Log) Inclusion(i int64, p *Publication) ([]tlog.Hash, error) {
+	return l.tree.include(i, p.Size)
+}
+
 // damageUnsafe marks the errors of seq that show damage as unsafe.
 func damageUnsafe[T any](seq iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for v, err := range seq {
 			if !yield(v, unsafeState(err)) {
-				return
-			}
-		}
-	}
-}
-
-// records yields the entries [from, to) of the tree at size.
-func (t tree) records(from, to, size int64) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		if from < 0 || to > size {
-			yield(Entry{}, fmt.Errorf("entries [%d, %d) of %d", from, to, size))
-			return
-		}
-		for i := from; i < to; {
-			n := i / tileWidth
-			bundle, _, err := t.leaves(n, width(0, n, to), size)
-			if err != nil {
-				yield(Entry{}, err)
-				return
-			}
-			at := n * tileWidth
-			stopped := errors.New("stopped")
-			err = bundleEntries(bundle, func(text []byte) error {
-				if at++; at <= i {
-					return nil
-				}
-				r, err := splitRecord(text)
-				if err != nil {
-					return fmt.Errorf("entry %d: %w", i, err)
-				}
-				if !yield(Entry{Index: i, Record: r}, nil) {
-					return stopped
-				}
-				i++
-				return nil
-			})
-			if err == stopped {
-				return
-			}
-			if err != nil {
-				yield(Entry{}, err)
 				return
 			}
 		}

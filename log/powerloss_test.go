@@ -342,7 +342,7 @@ func (p *powerLoss) recover(base string) {
 		}
 		return base + strings.TrimPrefix(path, p.base)
 	}
-	c := Config{Dir: moved(h.Dir), Guard: moved(h.Guard)}
+	c := Config{Dir: moved(h.Dir), Guard: moved(h.Guard), Auditors: auditorKeys(1)}
 	if _, err := os.Stat(c.Dir); errors.Is(err, fs.ErrNotExist) && !h.created {
 		if _, err := Create(CreateConfig{Dir: c.Dir, Guard: c.Guard, Name: "sum.example.org/test"}); err != nil {
 			t.Errorf("Create: %v", err)

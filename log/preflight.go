@@ -117,7 +117,7 @@ func (l *Log) clean() error {
 		return err
 	}
 	swept := 0
-	for _, dir := range []string{".", path.Dir(archiveFile)} {
+	for _, dir := range []string{".", path.Dir(archiveFile), auditedDir} {
 		n, err := durable.Sweep(l.root, dir)
 		if err != nil {
 			return err
@@ -145,7 +145,7 @@ func (l *Log) syncFound() error {
 	if err := l.archive.f.Sync(); err != nil {
 		return err
 	}
-	dirs := append(slices.Collect(maps.Keys(l.edgeDirs())), ".", path.Dir(archiveFile))
+	dirs := append(slices.Collect(maps.Keys(l.edgeDirs())), ".", path.Dir(archiveFile), auditedDir)
 	for _, dir := range dirs {
 		if err := durable.SyncDir(l.root, dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

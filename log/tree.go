@@ -12,12 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
 
 	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/tessera/api/layout"
 	"golang.org/x/mod/sumdb/tlog"
@@ -170,6 +172,53 @@ func (t tree) node(id compact.NodeID, have int64) ([]byte, error) {
 	return subtree(data[at*tlog.HashSize:]), nil
 }
 
+// include returns the inclusion proof of entry i in the tree that has n entries.
+func (t tree) include(i, n int64) ([]tlog.Hash, error) {
+	if i < 0 || i >= n {
+		return nil, fmt.Errorf("no proof of entry %d in a tree of size %d", i, n)
+	}
+	nodes, err := proof.Inclusion(uint64(i), uint64(n))
+	if err != nil {
+		return nil, err
+	}
+	return t.hashes(nodes, n)
+}
+
+// prove returns the consistency proof from size old to size n of the tree that
+// has n entries.
+func (t tree) prove(old, n int64) ([]tlog.Hash, error) {
+	if old < 0 || old > n {
+		return nil, fmt.Errorf("no proof from size %d to %d", old, n)
+	}
+	if old == 0 {
+		return nil, nil
+	}
+	nodes, err := proof.Consistency(uint64(old), uint64(n))
+	if err != nil {
+		return nil, err
+	}
+	return t.hashes(nodes, n)
+}
+
+// hashes returns the hashes of a proof in the tree that has n entries.
+func (t tree) hashes(nodes proof.Nodes, n int64) ([]tlog.Hash, error) {
+	hashes := make([][]byte, len(nodes.IDs))
+	var err error
+	for i, id := range nodes.IDs {
+		if hashes[i], err = t.node(id, n); err != nil {
+			return nil, err
+		}
+	}
+	if hashes, err = nodes.Rehash(hashes, hasher.HashChildren); err != nil {
+		return nil, err
+	}
+	out := make([]tlog.Hash, len(hashes))
+	for i, h := range hashes {
+		out[i] = tlog.Hash(h)
+	}
+	return out, nil
+}
+
 // subtree returns the root over a power of two of hashes.
 func subtree(hashes []byte) []byte {
 	if len(hashes) == tlog.HashSize {
@@ -257,6 +306,47 @@ func (t tree) leaves(n int64, w int, have int64) (bundle, hashes []byte, err err
 		return nil
 	})
 	return bundle, hashes, err
+}
+
+// records yields the entries [from, to) of the tree at size.
+func (t tree) records(from, to, size int64) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		if from < 0 || to > size {
+			yield(Entry{}, fmt.Errorf("entries [%d, %d) of %d", from, to, size))
+			return
+		}
+		for i := from; i < to; {
+			n := i / tileWidth
+			bundle, _, err := t.leaves(n, width(0, n, to), size)
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			at := n * tileWidth
+			stopped := errors.New("stopped")
+			err = bundleEntries(bundle, func(text []byte) error {
+				if at++; at <= i {
+					return nil
+				}
+				r, err := splitRecord(text)
+				if err != nil {
+					return fmt.Errorf("entry %d: %w", i, err)
+				}
+				if !yield(Entry{Index: i, Record: r}, nil) {
+					return stopped
+				}
+				i++
+				return nil
+			})
+			if err == stopped {
+				return
+			}
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+		}
+	}
 }
 
 // checkEdge compares what the right edge of the tree at size consists of: at

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/transparency-dev/merkle/proof"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"example.org/sumlog/internal/checkpoint"
@@ -205,35 +204,6 @@ func (l *Log) contradicted(witness string, note []byte) error {
 	l.evidence("ahead", fmt.Appendf(nil, "sumlog evidence v1 ahead\nlog %s\nwitness %s\nhere %d %v\n\n%s", l.VKey(), witness, signed.N, signed.Hash, note))
 	return fmt.Errorf("%w: %w: the witness %s shows a checkpoint signed by this log's key that is not in this directory, which has signed up to size %d: "+
 		"an older copy was put back, or another process signs with this key", ErrUnsafe, ErrAhead, witness, signed.N)
-}
-
-// prove returns the consistency proof from size old to size n of the tree that
-// has n entries.
-func (t tree) prove(old, n int64) ([]tlog.Hash, error) {
-	if old < 0 || old > n {
-		return nil, fmt.Errorf("no proof from size %d to %d", old, n)
-	}
-	if old == 0 {
-		return nil, nil
-	}
-	nodes, err := proof.Consistency(uint64(old), uint64(n))
-	if err != nil {
-		return nil, err
-	}
-	hashes := make([][]byte, len(nodes.IDs))
-	for i, id := range nodes.IDs {
-		if hashes[i], err = t.node(id, n); err != nil {
-			return nil, err
-		}
-	}
-	if hashes, err = nodes.Rehash(hashes, hasher.HashChildren); err != nil {
-		return nil, err
-	}
-	out := make([]tlog.Hash, len(hashes))
-	for i, h := range hashes {
-		out[i] = tlog.Hash(h)
-	}
-	return out, nil
 }
 
 // tend takes in the cosignatures that came after the newest publication, and

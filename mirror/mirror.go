@@ -13,6 +13,10 @@
 //	/MODULE/@latest           JSON
 //	/cached-only/…            the same from log and store alone
 //
+// and beside it
+//
+//	/MODULE/@v/VERSION.tlog-proof
+//
 // A request with the header “Disable-Module-Fetch: true” is answered as under
 // /cached-only/.
 //
@@ -35,6 +39,15 @@
 // The .info of a logged version is the one that was stored when it was
 // admitted. No hash in the log covers it: its Time and Origin are upstream's
 // claim.
+//
+// # Proofs
+//
+// A .tlog-proof (https://c2sp.org/tlog-proof) shows, offline, to whoever trusts the
+// key of the log and its witnesses, that the record of a version is the entry at an
+// index of the log, in the tree of the newest published checkpoint. The entry, of
+// which the leaf hash is made, are the two lines of go.sum, with their newlines. It is
+// made anew at each request, because the checkpoint is; it admits nothing, and is 404
+// for what is not logged.
 //
 // # Errors
 //
@@ -60,6 +73,7 @@ import (
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"example.org/sumlog/index"
 	"example.org/sumlog/log"
@@ -70,6 +84,7 @@ import (
 // Log is what is needed of the log.
 type Log interface {
 	Published() *log.Publication
+	Inclusion(i int64, p *log.Publication) ([]tlog.Hash, error)
 }
 
 // Names is what is needed of the index.
@@ -172,6 +187,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, q request) error
 		return h.latest(w, r, q)
 	case "query":
 		return h.query(w, r, q)
+	case proofKind:
+		return h.proof(w, r, q)
 	}
 	return h.file(w, r, q)
 }

@@ -21,7 +21,7 @@ const maxPath = 2 << 10
 type request struct {
 	cachedOnly bool
 	path       string // of the module
-	what       string // list, latest, query; or for a canonical version info, mod, zip
+	what       string // list, latest, query; or for a canonical version info, mod, zip, tlog-proof
 	query      string // of all but list and latest
 }
 
@@ -80,13 +80,15 @@ func parsePath(p string) (request, error) {
 	if q.query, err = module.UnescapeVersion(file[:dot]); err != nil {
 		return request{}, notFound("the version is not valid, or upper case is not escaped")
 	}
-	kind := store.Kind(file[dot+1:])
+	q.what = file[dot+1:]
+	kind := store.Kind(q.what)
 	switch kind {
 	case store.Info, store.Mod, store.Zip:
+	case proofKind:
+		kind = store.Mod // it exists for the same versions
 	default:
 		return request{}, notFound("no such file of a module")
 	}
-	q.what = string(kind)
 	_, err = store.Name(q.version(), kind)
 	if err != nil && kind == store.Info && len(q.query) <= maxQuery {
 		q.what = "query"

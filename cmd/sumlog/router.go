@@ -17,7 +17,7 @@ import (
 // first element has a dot, so none of the other paths can be a module's.
 type router struct {
 	name   string       // of the log; may hold slashes
-	log    http.Handler // /checkpoint, /checkpoints, /latest, /tile/
+	log    http.Handler // /checkpoint, /checkpoint/audited, /checkpoints, /latest, /tile/
 	lookup http.Handler
 	logged http.Handler // lookups that admit nothing
 	feed   http.Handler
@@ -33,7 +33,9 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // route finds the handler of a path.
 func (rt *router) route(p string, top bool) http.Handler {
 	switch {
-	case p == "/checkpoint", p == "/checkpoints", p == "/latest", strings.HasPrefix(p, "/tile/"):
+	case p == "/checkpoint", p == "/checkpoint/audited", p == "/checkpoints", p == "/latest", strings.HasPrefix(p, "/tile/"):
+		return rt.log
+	case top && p == submission:
 		return rt.log
 	case strings.HasPrefix(p, "/lookup/"):
 		return rt.lookup
@@ -54,6 +56,10 @@ func (rt *router) route(p string, top bool) http.Handler {
 }
 
 const cachedOnly = "/cached-only"
+
+// submission is the one path that takes something in, with a method and limits of
+// its own: from auditors, see package log.
+const submission = "/audited/add-checkpoint"
 
 // sumdb finds the handler of a path below /sumdb/: the log's own database, the
 // public one, or no other.
@@ -101,12 +107,13 @@ const (
 // guarded wraps the handler of a server with what holds for all requests.
 func guarded(next http.Handler, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		takes := r.URL.Path == submission && r.Method == http.MethodPost
+		if !takes && r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			plain(w, http.StatusMethodNotAllowed, "only GET and HEAD are served here")
 			return
 		}
-		if r.ContentLength != 0 {
+		if !takes && r.ContentLength != 0 {
 			// Nobody reads it, and to skip it could take as long as the
 			// client likes.
 			w.Header().Set("Connection", "close")

@@ -32,32 +32,39 @@ func testRouter() *router {
 
 func TestRouter(t *testing.T) {
 	for path, want := range map[string]string{
-		"/checkpoint":                        "log /checkpoint",
-		"/checkpoints":                       "log /checkpoints",
-		"/latest":                            "log /latest",
-		"/tile/8/0/000":                      "log /tile/8/0/000",
-		"/tile/entries/000":                  "log /tile/entries/000",
-		"/lookup/example.com/a@v1.0.0":       "lookup /lookup/example.com/a@v1.0.0",
-		"/index":                             "feed /index",
-		"/index/x":                           "mirror /index/x",
-		"/":                                  "mirror /",
-		"//latest":                           "mirror //latest",
-		"/example.com/a/@latest":             "mirror /example.com/a/@latest",
-		"/example.com/a/../../latest":        "mirror /example.com/a/../../latest",
-		"/cached-only/example.com/a/@latest": "mirror /cached-only/example.com/a/@latest",
-		"/sumdb/sum.test/a/b/supported":      "",
-		"/sumdb/sum.test/a/b/latest":         "log /latest",
-		"/sumdb/sum.test/a/b/tile/8/0/000":   "log /tile/8/0/000",
-		"/sumdb/sum.test/a/b/lookup/x@y":     "lookup /lookup/x@y",
-		"/sumdb/sum.test/a/b/nothing":        "404",
-		"/sumdb/sum.test/a/b/sumdb/x/latest": "404",
-		"/sumdb/sum.test/a/latest":           "404",
-		"/sumdb/sum.golang.org/latest":       "relay /latest",
-		"/sumdb/sum.golang.org/lookup/x@y":   "relay /lookup/x@y",
-		"/sumdb/sum.golang.org":              "404",
-		"/sumdb/sum.golang.orgx/latest":      "404",
-		"/sumdb/other.test/supported":        "404",
-		"/sumdb/":                            "404",
+		"/checkpoint":                            "log /checkpoint",
+		"/checkpoints":                           "log /checkpoints",
+		"/checkpoint/audited":                    "log /checkpoint/audited",
+		"/checkpoint/other":                      "mirror /checkpoint/other",
+		"/audited/add-checkpoint":                "log /audited/add-checkpoint",
+		"/audited/":                              "mirror /audited/",
+		"/latest":                                "log /latest",
+		"/tile/8/0/000":                          "log /tile/8/0/000",
+		"/tile/entries/000":                      "log /tile/entries/000",
+		"/lookup/example.com/a@v1.0.0":           "lookup /lookup/example.com/a@v1.0.0",
+		"/index":                                 "feed /index",
+		"/index/x":                               "mirror /index/x",
+		"/":                                      "mirror /",
+		"//latest":                               "mirror //latest",
+		"/example.com/a/@latest":                 "mirror /example.com/a/@latest",
+		"/example.com/a/../../latest":            "mirror /example.com/a/../../latest",
+		"/cached-only/example.com/a/@latest":     "mirror /cached-only/example.com/a/@latest",
+		"/sumdb/sum.test/a/b/supported":          "",
+		"/sumdb/sum.test/a/b/latest":             "log /latest",
+		"/sumdb/sum.test/a/b/checkpoint/audited": "log /checkpoint/audited",
+		"/sumdb/sum.test/a/b/audited/add-checkpoint": "404",
+		"/cached-only/audited/add-checkpoint":        "mirror /cached-only/audited/add-checkpoint",
+		"/sumdb/sum.test/a/b/tile/8/0/000":           "log /tile/8/0/000",
+		"/sumdb/sum.test/a/b/lookup/x@y":             "lookup /lookup/x@y",
+		"/sumdb/sum.test/a/b/nothing":                "404",
+		"/sumdb/sum.test/a/b/sumdb/x/latest":         "404",
+		"/sumdb/sum.test/a/latest":                   "404",
+		"/sumdb/sum.golang.org/latest":               "relay /latest",
+		"/sumdb/sum.golang.org/lookup/x@y":           "relay /lookup/x@y",
+		"/sumdb/sum.golang.org":                      "404",
+		"/sumdb/sum.golang.orgx/latest":              "404",
+		"/sumdb/other.test/supported":                "404",
+		"/sumdb/":                                    "404",
 	} {
 		rec := httptest.NewRecorder()
 		r := httptest.NewRequest("GET", "http://x/", nil)
@@ -104,6 +111,17 @@ func TestGuarded(t *testing.T) {
 		rec := serveTest(h, method, "/", nil)
 		if rec.Code != http.StatusMethodNotAllowed || rec.Header().Get("Allow") != "GET, HEAD" {
 			t.Errorf("%s: %d %v", method, rec.Code, rec.Header())
+		}
+	}
+	// One path takes something in, by one method. Its limits are its own.
+	for method, code := range map[string]int{"POST": 200, "GET": 400, "PUT": 405, "DELETE": 405} {
+		if rec := serveTest(h, method, "/audited/add-checkpoint", strings.NewReader("body")); rec.Code != code {
+			t.Errorf("%s: %d, want %d", method, rec.Code, code)
+		}
+	}
+	for _, path := range []string{"/audited/add-checkpoint/", "/x/audited/add-checkpoint", "//audited/add-checkpoint", "/audited/", "/checkpoint/audited"} {
+		if rec := serveTest(h, "POST", path, strings.NewReader("body")); rec.Code != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %d", path, rec.Code)
 		}
 	}
 	if rec := serveTest(h, "GET", "/", strings.NewReader("body")); rec.Code != http.StatusBadRequest {

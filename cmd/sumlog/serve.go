@@ -44,7 +44,7 @@ is not loopback needs -open.
 creates a log first if there is none.
 `,
 	Flags: append(append([]string{"dir", "listen", "open"}, upstreamFlags...),
-		"guard", "witness-policy", "publish-interval", "metrics", "config", "init", "name"),
+		"guard", "witness-policy", "publish-interval", "auditor", "metrics", "config", "init", "name"),
 	NArgs: cli.Exactly(0),
 	Run:   runServe,
 }

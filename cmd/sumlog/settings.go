@@ -27,6 +27,7 @@ type options struct {
 	privateUpstream       string
 	policy                string
 	interval              time.Duration
+	auditors              cli.List
 	metrics               string
 	config                string
 	init                  bool
@@ -102,6 +103,11 @@ var settings = []cli.Setting[*call]{
 		Name: "publish-interval", Value: "TIME", File: true,
 		Usage: "with a policy, the least time between publications (default 1s)",
 		Bind:  cli.Time(func(c *call) *time.Duration { return &c.opts.interval }, defaultInterval),
+	},
+	{
+		Name: "auditor", Value: "VKEY", File: true,
+		Usage: "an auditor whose cosignatures of what is published are taken and\nserved; any number of times, in a file one a line",
+		Bind:  cli.Many(func(c *call) *cli.List { return &c.opts.auditors }),
 	},
 	{
 		Name: "metrics", Value: "ADDR", File: true,

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"example.org/sumlog/internal/checkpoint"
@@ -26,6 +27,10 @@ import (
 // that its policy names. Each publication costs them a request and a signature, so
 // there are at least interval between two; without any, nobody is to be spared.
 func (c *call) openSigning(interval time.Duration, logger *slog.Logger) (*log.Log, error) {
+	auditors, err := c.readAuditors()
+	if err != nil {
+		return nil, err
+	}
 	q, err := c.openQuorum(logger)
 	if err != nil {
 		return nil, err
@@ -35,7 +40,7 @@ func (c *call) openSigning(interval time.Duration, logger *slog.Logger) (*log.Lo
 	}
 	l, err := log.Open(log.Config{
 		Dir: c.opts.dir, Guard: c.opts.guard, Logger: logger,
-		Witnesses: q, Interval: interval, Evidence: keepEvidence(c.opts.dir, logger),
+		Witnesses: q, Interval: interval, Auditors: auditors, Evidence: keepEvidence(c.opts.dir, logger),
 	})
 	if err != nil {
 		return nil, hintOpen(err, c.opts.dir)
@@ -88,7 +93,43 @@ func (c *call) readPolicy() (*policy.Policy, error) {
 		return nil, cli.Usagef("-witness-policy %s: %v", c.opts.policy, err).
 			Hint("its form is that of https://c2sp.org/tlog-policy")
 	}
-	return p, nil
+	auditors, err := c.readAuditors()
+	if err != nil {
+		return nil, err
+	}
+	return p, apart(p, auditors)
+}
+
+// apart reports whether an auditor is a witness of the policy. It cosigns what is
+// published, so that what waits for it would never be.
+func apart(p *policy.Policy, auditors []*checkpoint.Key) error {
+	for _, w := range p.Witnesses {
+		for _, k := range auditors {
+			if bytes.Equal(w.Key.Public(), k.Public()) {
+				return cli.Usagef("-auditor %s is the witness %s of the policy: an auditor cosigns what is published, and cannot be waited for", k.Name(), w.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// readAuditors parses the keys of auditors.
+func (c *call) readAuditors() ([]*checkpoint.Key, error) {
+	var all []*checkpoint.Key
+	for _, vkey := range c.opts.auditors {
+		k, err := checkpoint.ParseKey(vkey)
+		if err != nil {
+			return nil, cli.Usagef("-auditor %s: %v", vkey, err)
+		}
+		if !k.Algorithm().Cosigns() {
+			return nil, cli.Usagef("-auditor %s: this is the key of a log, not of a cosigner", k.Name())
+		}
+		if slices.ContainsFunc(all, func(o *checkpoint.Key) bool { return o.String() == k.String() }) {
+			return nil, cli.Usagef("-auditor %s is given twice", k.Name())
+		}
+		all = append(all, k)
+	}
+	return all, nil
 }
 
 // cosigned reports whether a note has more than the log's own signature.

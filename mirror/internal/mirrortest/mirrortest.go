@@ -23,9 +23,12 @@ import (
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/mod/zip"
 
 	"example.org/sumlog/index"
+	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/admit"
 	"example.org/sumlog/mirror/upstream"
@@ -318,9 +321,62 @@ func (d *Database) Record(ctx context.Context, m module.Version) (log.Record, er
 
 // A Log is a log and its index.
 type Log struct {
-	mu      sync.Mutex
-	entries []log.Entry
-	err     error
+	mu        sync.Mutex
+	entries   []log.Entry
+	hashes    hashes
+	published log.Publication // of entries; its checkpoint is signed
+	err       error
+}
+
+// key signs all logs.
+var key, vkey = func() (note.Signer, string) {
+	skey, vkey, err := note.GenerateKey(nil, "log.example")
+	if err != nil {
+		panic(err)
+	}
+	s, err := note.NewSigner(skey)
+	if err != nil {
+		panic(err)
+	}
+	return s, vkey
+}()
+
+// VKey returns the verifier key of checkpoints.
+func (l *Log) VKey() string { return vkey }
+
+type hashes []tlog.Hash
+
+func (h hashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	var out []tlog.Hash
+	for _, i := range indexes {
+		out = append(out, h[i])
+	}
+	return out, nil
+}
+
+// publish makes what was appended the newest publication.
+func (l *Log) publish() error {
+	n := int64(len(l.entries))
+	added, err := tlog.StoredHashes(n-1, l.entries[n-1].Record.Text(), l.hashes)
+	if err != nil {
+		return err
+	}
+	l.hashes = append(l.hashes, added...)
+	root, err := tlog.TreeHash(n, l.hashes)
+	if err != nil {
+		return err
+	}
+	text := checkpoint.Checkpoint{Origin: key.Name(), Size: n, Root: root}.Text()
+	msg, err := note.Sign(&note.Note{Text: text}, key)
+	l.published = log.Publication{Size: n, Root: root, Checkpoint: msg}
+	return err
+}
+
+// Inclusion proves entry i in the tree of p.
+func (l *Log) Inclusion(i int64, p *log.Publication) ([]tlog.Hash, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return tlog.ProveRecord(p.Size, i, l.hashes)
 }
 
 // Fail makes appends fail with err.
@@ -346,13 +402,14 @@ func (l *Log) Append(ctx context.Context, r log.Record) (int64, error) {
 	}
 	i := int64(len(l.entries))
 	l.entries = append(l.entries, log.Entry{Index: i, Record: r, Time: time.Date(2025, 1, 2, 3, 4, 5, int(i)*1000, time.UTC)})
-	return i, nil
+	return i, l.publish()
 }
 
 func (l *Log) Published() *log.Publication {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return &log.Publication{Size: int64(len(l.entries))}
+	p := l.published
+	return &p
 }
 
 func (l *Log) Find(m module.Version) (log.Entry, bool, error) {

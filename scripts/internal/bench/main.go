@@ -4,8 +4,8 @@
 
 //go:build linux
 
-// Bench measures how fast sumlog and sumwitness are, each figure beside a floor: what the same
-// machine does in the same minutes without sumlog, such as a plain net/http
+// Bench measures how fast sumlog, sumwitness and sumaudit are, each figure beside
+// a floor: what the same machine does in the same minutes without sumlog, such as a plain net/http
 // handler that sends the same bytes from memory. scripts/bench builds and runs
 // it.
 //
@@ -21,8 +21,8 @@
 // witness is made before the clock runs.
 //
 // All traffic but that of the go command's cold runs stays on 127.0.0.1. What is
-// cached between runs is a directory with a million made-up records; everything
-// else is removed at the end.
+// cached between runs is a log of a million made-up records and a file tree of
+// five million; everything else is removed at the end.
 package main
 
 import (
@@ -64,6 +64,8 @@ var parts = []part{
 	{"witness", measureWitness},
 	{"origins", measureOrigins},
 	{"quorum", measureQuorum},
+	{"verify", measureVerify},
+	{"audit", measureAudit},
 	{"cold", measureCold},
 	{"warm", measureWarm},
 }
@@ -73,6 +75,7 @@ type bench struct {
 	ctx        context.Context
 	sumlog     string // the programs under measure
 	sumwitness string
+	sumaudit   string
 	work       string // kept between runs
 	temp       string // of this run
 	short      bool
@@ -90,6 +93,8 @@ func main() {
 			exit(runFloor(os.Args[2:]))
 		case "commit-floor":
 			exit(runCommitFloor(os.Args[2:]))
+		case "replay":
+			exit(runReplay(os.Args[2:]))
 		}
 	}
 	exit(run())
@@ -110,6 +115,7 @@ func run() error {
 	}
 	sumlog := flag.String("sumlog", "", "the sumlog `program` to measure")
 	sumwitness := flag.String("sumwitness", "", "the sumwitness `program` to measure")
+	sumaudit := flag.String("sumaudit", "", "the sumaudit `program` to measure")
 	only := flag.String("only", "", "measure only these `parts`, separated by commas: "+strings.Join(names, ", "))
 	short := flag.Bool("short", false, "small sizes and few rounds: whether it works, not how fast it is")
 	markdown := flag.Bool("md", false, "print the table in Markdown")
@@ -120,8 +126,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	if *sumlog == "" || *sumwitness == "" || flag.NArg() > 0 {
-		return errors.New("run scripts/bench; its flags are those of bench -h, but for -sumlog and -sumwitness")
+	if *sumlog == "" || *sumwitness == "" || *sumaudit == "" || flag.NArg() > 0 {
+		return errors.New("run scripts/bench; its flags are those of bench -h, but for those that name programs")
 	}
 	// Tessera talks about each directory it is given.
 	klog.LogToStderr(false)
@@ -130,7 +136,7 @@ func run() error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
-	b := &bench{ctx: ctx, sumlog: *sumlog, sumwitness: *sumwitness, work: *work, short: *short}
+	b := &bench{ctx: ctx, sumlog: *sumlog, sumwitness: *sumwitness, sumaudit: *sumaudit, work: *work, short: *short}
 	if err := b.prepare(); err != nil {
 		return err
 	}
@@ -173,7 +179,7 @@ func (b *bench) prepare() error {
 	if b.work, err = filepath.Abs(b.work); err != nil {
 		return err
 	}
-	for _, program := range []*string{&b.sumlog, &b.sumwitness} {
+	for _, program := range []*string{&b.sumlog, &b.sumwitness, &b.sumaudit} {
 		if *program, err = filepath.Abs(*program); err != nil {
 			return err
 		}

@@ -30,6 +30,7 @@ type serving struct {
 	addr string // host:port
 	tail *lastLines
 	stop chan struct{}
+	end  chan struct{} // closed when its output ends
 	work sync.WaitGroup
 	peak atomic.Int64 // of its anonymous memory, in bytes, as sampled
 }
@@ -47,9 +48,10 @@ func start(ctx context.Context, cmd *exec.Cmd, mark string) (*serving, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &serving{cmd: cmd, tail: &lastLines{}, stop: make(chan struct{})}
+	s := &serving{cmd: cmd, tail: &lastLines{}, stop: make(chan struct{}), end: make(chan struct{})}
 	found := make(chan string, 1)
 	s.work.Go(func() {
+		defer close(s.end)
 		defer close(found)
 		s.read(out, mark, found)
 	})
@@ -101,6 +103,14 @@ func (s *serving) close() error {
 	timer := time.AfterFunc(15*time.Second, func() { s.cmd.Process.Kill() })
 	defer timer.Stop()
 	s.work.Wait() // ends with its output
+	return s.cmd.Wait()
+}
+
+// wait waits until a process that ends by itself has ended.
+func (s *serving) wait() error {
+	<-s.end
+	close(s.stop)
+	s.work.Wait()
 	return s.cmd.Wait()
 }
 
@@ -188,7 +198,7 @@ func (b *bench) serve(dir string, args ...string) (*serving, error) {
 func environment() []string {
 	var env []string
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "SUMLOG_") && !strings.HasPrefix(v, "SUMWITNESS_") {
+		if !strings.HasPrefix(v, "SUMLOG_") && !strings.HasPrefix(v, "SUMWITNESS_") && !strings.HasPrefix(v, "SUMAUDIT_") {
 			env = append(env, v)
 		}
 	}

@@ -198,6 +198,10 @@ func (a *audited) add(body []byte) error {
 	if r.Old > n.Size {
 		return refuseAudited(statusMalformed, "old size %d is larger than the checkpoint's, %d", r.Old, n.Size)
 	}
+	unpublished := a.find(n)
+	if _, ok := errors.AsType[*auditedError](unpublished); ok {
+		a.log.suspect(suspicion{by.Name(), n.Tree(), n.note})
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var old tlog.Tree
@@ -211,8 +215,8 @@ func (a *audited) add(body []byte) error {
 	if err := provenAudited(old, n.Tree(), r.Proof); err != nil {
 		return err
 	}
-	if err := a.find(n); err != nil {
-		return err
+	if unpublished != nil {
+		return unpublished
 	}
 	switch {
 	case kept == nil:

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -189,6 +190,41 @@ func TestAudited(t *testing.T) {
 	if rec := submit(l, []byte("old 0\n\n")); rec.Code != http.StatusNotFound {
 		t.Errorf("without auditors: %d %s", rec.Code, rec.Body)
 	}
+}
+
+// TestAuditedAhead has an auditor show what a copy of the directory signed: signing
+// ends. What this directory has signed itself is no reason.
+func TestAuditedAhead(t *testing.T) {
+	dir := newDir(t)
+	l := startAudited(t, dir, 1)
+	fill(t, l, 0, 5)
+	closeLog(t, l)
+	twin := startAudited(t, copyDir(t, dir), 1)
+	for i := range 3 { // larger, of the same size, and smaller than the other's
+		l = startAudited(t, copyDir(t, dir), 1)
+		var kept []byte
+		l.evidence = func(_ string, text []byte) { kept = text }
+		if _, err := twin.Append(t.Context(), record(100+i)); err != nil {
+			t.Fatal(err)
+		}
+		for j := range 2 * i {
+			if _, err := l.Append(t.Context(), record(200+j)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		shown := twin.Published()
+		body := checkpoint.AddRequest{Note: cosign(shown.Checkpoint, auditor(0), 7)}
+		if rec := submit(l, body.Bytes()); rec.Code != http.StatusUnprocessableEntity {
+			t.Errorf("size %d: %d %s", shown.Size, rec.Code, rec.Body)
+		}
+		if err := failure(l); !errors.Is(err, ErrAhead) || !errors.Is(err, ErrUnsafe) {
+			t.Errorf("size %d shown to size %d: %v", shown.Size, l.Published().Size, err)
+		}
+		if !bytes.Contains(kept, shown.Checkpoint) {
+			t.Errorf("size %d: evidence %q", shown.Size, kept)
+		}
+	}
+	closeLog(t, twin)
 }
 
 // TestAuditedWitnesses shows that what witnesses said of a checkpoint stays on it,

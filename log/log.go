@@ -171,6 +171,7 @@ type Log struct {
 	interval  time.Duration
 	evidence  func(string, []byte)
 	accused   atomic.Bool // a witness has shown what the next round will look at
+	suspected atomic.Pointer[suspicion]
 	lost      atomic.Bool // the last round found no quorum
 
 	// Owned by the publisher after Start.

@@ -86,6 +86,9 @@ func (l *Log) publish() error {
 	if err := l.consult(); err != nil {
 		return err
 	}
+	if err := l.lookAtSuspicion(); err != nil {
+		return err
+	}
 	if l.accused.Swap(false) {
 		if err := l.refresh(); err != nil {
 			return err // before anything else is signed

@@ -144,7 +144,7 @@ func (l *Log) cosign(note []byte, t tlog.Tree) ([]byte, error) {
 	}
 	if ahead, ok := errors.AsType[*quorum.AheadError](err); ok {
 		if err := l.remembers(ahead.Checkpoint.Tree()); errors.Is(err, ErrAhead) {
-			return nil, l.contradicted(ahead.Witness, ahead.Note)
+			return nil, l.contradicted("witness "+ahead.Witness, ahead.Note)
 		} else if err != nil {
 			// Not compared: the witnesses are asked again before the next signature.
 			l.consulted = false
@@ -171,7 +171,7 @@ func (l *Log) consult() error {
 	// One that shows this is enough, even if the others do not answer.
 	for _, s := range seen {
 		if err := l.remembers(s.Checkpoint.Tree()); errors.Is(err, ErrAhead) {
-			return l.contradicted(s.Witness, s.Note)
+			return l.contradicted("witness "+s.Witness, s.Note)
 		} else if err != nil {
 			return err
 		}
@@ -197,13 +197,45 @@ func (l *Log) remembers(t tlog.Tree) error {
 	return nil
 }
 
-// contradicted keeps what a witness showed and returns the error that stops
-// signing.
-func (l *Log) contradicted(witness string, note []byte) error {
+// A suspicion is a checkpoint with this log's signature that was never published
+// here, and who showed it.
+type suspicion struct {
+	auditor string
+	tree    tlog.Tree
+	note    []byte
+}
+
+// suspect has the publisher, who knows what was signed, look at s before it signs
+// anything else.
+func (l *Log) suspect(s suspicion) {
+	l.suspected.Store(&s)
+	l.wake()
+}
+
+// lookAtSuspicion returns the error that stops signing if another history was
+// shown.
+func (l *Log) lookAtSuspicion() error {
+	s := l.suspected.Load()
+	if s == nil {
+		return nil
+	}
+	err := l.remembers(s.tree)
+	if errors.Is(err, ErrAhead) {
+		return l.contradicted("auditor "+s.auditor, s.note)
+	}
+	if err == nil {
+		l.suspected.CompareAndSwap(s, nil)
+	}
+	return err
+}
+
+// contradicted keeps what a witness or an auditor showed and returns the error
+// that stops signing.
+func (l *Log) contradicted(who string, note []byte) error {
 	signed := l.guard.tree
-	l.evidence("ahead", fmt.Appendf(nil, "sumlog evidence v1 ahead\nlog %s\nwitness %s\nhere %d %v\n\n%s", l.VKey(), witness, signed.N, signed.Hash, note))
-	return fmt.Errorf("%w: %w: the witness %s shows a checkpoint signed by this log's key that is not in this directory, which has signed up to size %d: "+
-		"an older copy was put back, or another process signs with this key", ErrUnsafe, ErrAhead, witness, signed.N)
+	l.evidence("ahead", fmt.Appendf(nil, "sumlog evidence v1 ahead\nlog %s\n%s\nhere %d %v\n\n%s", l.VKey(), who, signed.N, signed.Hash, note))
+	return fmt.Errorf("%w: %w: the %s shows a checkpoint signed by this log's key that is not in this directory, which has signed up to size %d: "+
+		"an older copy was put back, or another process signs with this key", ErrUnsafe, ErrAhead, who, signed.N)
 }
 
 // tend takes in the cosignatures that came after the newest publication, and

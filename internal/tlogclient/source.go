@@ -66,11 +66,13 @@ func Dir(dir string) Source { return &dirSource{dir: dir} }
 
 type dirSource struct {
 	dir  string
-	last atomic.Pointer[openDir]
+	last [4]atomic.Pointer[openDir]
+	next atomic.Uint32 // of last, to be replaced
 }
 
-// An openDir is the directory that was read from last. Walking there from the top
-// costs more than hashing what a bundle has.
+// An openDir is one of the directories that were read from last: entries and hashes
+// are read in turns. Walking there from the top costs more than hashing what a
+// bundle has.
 type openDir struct {
 	top  fs.FileInfo // of the tree
 	path string
@@ -116,9 +118,16 @@ func (d *dirSource) open(path string) (*os.File, error) {
 	if i := strings.LastIndexByte(path, '/'); i >= 0 && fs.ValidPath(path) {
 		dir, name = path[:i], path[i+1:]
 	}
-	if o := d.last.Load(); o != nil && o.path == dir && os.SameFile(o.top, top) {
-		if f, err := openRegular(o.root, name); err == nil {
-			return f, nil
+	slot := -1
+	for i := range d.last {
+		o := d.last[i].Load()
+		if o == nil || o.path != dir {
+			continue
+		}
+		if slot = i; os.SameFile(o.top, top) {
+			if f, err := openRegular(o.root, name); err == nil {
+				return f, nil
+			}
 		}
 		// That directory may not be the one of this name any more.
 	}
@@ -134,7 +143,10 @@ func (d *dirSource) open(path string) (*os.File, error) {
 	if sub, err := root.OpenRoot(filepath.FromSlash(dir)); err == nil {
 		// Who still reads from the one before either has its file or gets an
 		// error, and comes here.
-		if old := d.last.Swap(&openDir{top, dir, sub}); old != nil {
+		if slot < 0 {
+			slot = int(d.next.Add(1) % uint32(len(d.last)))
+		}
+		if old := d.last[slot].Swap(&openDir{top, dir, sub}); old != nil {
 			old.root.Close()
 		}
 	}

@@ -70,7 +70,7 @@ func newBad(index int64, err error) bad {
 // version.
 func pseudoVersionTime(v []byte) []byte {
 	const timeLen, revLen = 14, 12
-	v = bytes.TrimSuffix(v, []byte("+incompatible"))
+	v, _, _ = bytes.Cut(v, []byte("+"))
 	if len(v) < len("v0.0.0-")+timeLen+1+revLen {
 		return nil
 	}

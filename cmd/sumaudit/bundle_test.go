@@ -138,6 +138,8 @@ func TestProve(t *testing.T) {
 	d.want(3, append(check, "other.sum")...)
 	d.write("half.sum", strings.SplitAfter(d.sum(10), "\n")[0])
 	d.want(1, append(check, "half.sum")...)
+	d.write("empty.sum", "")
+	d.want(1, append(check, "empty.sum", name)...)
 	d.want(1, append(check, d.Module(9).Version().String())...)
 	d.want(1, append(check, "go.sum", d.Module(9).Version().String())...)
 	d.want(2, check...)

@@ -19,7 +19,6 @@ import (
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/durable"
-	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit"
 	"example.org/sumlog/witness/audit/cosign"
@@ -318,13 +317,7 @@ func (f *follower) refuse(err error) error {
 		return errors.Join(fork, err)
 	}
 	defer st.Close()
-	var notes [2]checkpoint.Note
-	for i, h := range []tlogclient.Head{fork.Older, fork.Newer} {
-		if notes[i], err = checkpoint.ParseNote(h.Note); err != nil {
-			return errors.Join(fork, err)
-		}
-	}
-	e, err := evidence.New(f.cfg.Key, notes[0], notes[1], append([]tlog.Hash{fork.Root}, fork.Proof...))
+	e, err := fork.Evidence(f.cfg.Key)
 	if err != nil {
 		return errors.Join(fork, err)
 	}

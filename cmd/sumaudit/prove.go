@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/module"
@@ -178,7 +179,8 @@ func (c *call) checkArgs() (m module.Version, lines []gosum.Claim, err error) {
 		if err != nil {
 			return m, nil, err
 		}
-		lines = append(lines, claims...)
+		// Not nil: hashes were given, even if there are none in the file.
+		lines = append(slices.Grow(lines, 1), claims...)
 	}
 	if m.Path == "" && lines == nil {
 		return m, nil, cli.Usagef("-check needs what is to be proven: PATH@VERSION, or a go.sum file")

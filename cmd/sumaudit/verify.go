@@ -293,6 +293,12 @@ func (c *call) verifyAgain(a authority) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.verify.again, err)
 	}
+	switch {
+	case a.policy != "":
+		r.Policy = a.policy
+	case r.Policy != "":
+		fmt.Fprintln(c.Stderr, "the policy is the report's own; -policy FILE says yours")
+	}
 	if err := compareInputs(c.Stderr, r); err != nil {
 		return err
 	}

@@ -23,7 +23,6 @@ import (
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/durable"
-	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/policy"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit/gosum"
@@ -35,6 +34,22 @@ import (
 var knownDatabases = map[string]string{
 	"sum.golang.org":       "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8",
 	"sum.golang.google.cn": "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8 https://sum.golang.google.cn",
+}
+
+// database splits a GOSUMDB: a key, or the name of a known database, and the URL
+// where it is if another than its name says.
+func database(spec string) (vkey, url string) {
+	if known, ok := knownDatabases[strings.TrimSpace(spec)]; ok {
+		spec = known
+	}
+	f := strings.Fields(spec)
+	if len(f) == 0 || len(f) > 2 {
+		return spec, ""
+	}
+	if known, ok := knownDatabases[f[0]]; ok && !strings.Contains(known, " ") {
+		f[0] = known
+	}
+	return f[0], strings.Join(f[1:], "")
 }
 
 // goEnv returns settings of the go command.
@@ -99,15 +114,12 @@ func (c *call) authority(ctx context.Context, url string, offline bool) (a autho
 			return a, cli.Usagef("no -vkey VKEY, and GOSUMDB is off")
 		}
 	}
-	if known, ok := knownDatabases[spec]; ok {
-		spec = known
-	}
-	vkey, where, _ := strings.Cut(strings.TrimSpace(spec), " ")
+	vkey, where := database(spec)
 	if a.trust.Key, err = checkpoint.ParseKey(vkey); err != nil {
 		return a, cli.Usagef("-vkey: %v", err)
 	}
 	if a.url == "" {
-		a.url = strings.TrimSpace(where)
+		a.url = where
 	}
 	if a.trust.Policy != nil {
 		if _, err := a.trust.Policy.For(a.trust.Key); err != nil {
@@ -259,14 +271,7 @@ func (c *call) proveAll(ctx context.Context, s *session, mods []module.Version) 
 
 // accuse writes the evidence of a fork and returns the error that says so.
 func (c *call) accuse(s *session, fork *tlogclient.ForkError) error {
-	var notes [2]checkpoint.Note
-	for i, h := range []tlogclient.Head{fork.Older, fork.Newer} {
-		var err error
-		if notes[i], err = checkpoint.ParseNote(h.Note); err != nil {
-			return errors.Join(fork, err)
-		}
-	}
-	e, err := evidence.New(s.trust.Key, notes[0], notes[1], fork.Proof)
+	e, err := fork.Evidence(s.trust.Key)
 	if err != nil {
 		return errors.Join(fork, err)
 	}

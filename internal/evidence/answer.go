@@ -212,6 +212,9 @@ func (e *Evidence) lookupShows() string {
 	if err != nil {
 		return fmt.Sprintf("a tree head that is none: %v", err)
 	}
+	if _, err := parsed.Verify(e.keys[0]); err != nil { // with no bad line either
+		return fmt.Sprintf("a tree head that is none: %v", err)
+	}
 	h, err := newHead(e.keys[0], parsed)
 	if err != nil {
 		return fmt.Sprintf("a tree head that is none: %v", err)

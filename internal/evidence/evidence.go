@@ -221,6 +221,19 @@ func (e *Evidence) Origin() string { return e.heads[0].Origin }
 // Trees returns the trees of the heads. An evidence with one head has no b.
 func (e *Evidence) Trees() (a, b tlog.Tree) { return e.heads[0].Tree(), e.heads[1].Tree() }
 
+// Forked returns the notes of the heads that the log signed and that exclude each
+// other: of E1, E2 and E3, and none of others.
+func (e *Evidence) Forked() [][]byte {
+	if e.kind != Fork && e.kind != Equivocation && e.kind != Discord {
+		return nil
+	}
+	var notes [][]byte
+	for _, h := range e.heads {
+		notes = append(notes, checkpoint.Note{Text: h.Text(), Signatures: []checkpoint.Signature{h.sig}}.Bytes())
+	}
+	return notes
+}
+
 // String says in one line what is proven.
 func (e *Evidence) String() string {
 	a, b := e.heads[0], e.heads[1]

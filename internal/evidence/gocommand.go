@@ -127,6 +127,9 @@ func (r *report) note(key *checkpoint.Key, heading string) (checkpoint.Note, err
 			break
 		}
 	}
+	if len(n.Text) > checkpoint.MaxNote {
+		return n, notProven("a note of %d bytes in the report of the go command", len(n.Text))
+	}
 	for _, line := range lines {
 		s, err := checkpoint.ParseSignature(line)
 		if err == nil && s.Name == key.Name() && s.ID == key.ID() && key.Verify(n.Text, s.Bytes) {

@@ -187,3 +187,20 @@ func FuzzParseSecurityError(f *testing.F) {
 		}
 	})
 }
+
+// TestLongReport has a report with a note that no file can hold. It is refused before
+// its signatures are looked at: a hundred of them over megabytes, in each of several
+// reports that lie in one another, would take minutes.
+func TestLongReport(t *testing.T) {
+	l := newBook()
+	for _, tt := range []struct {
+		extension string
+		ok        bool
+	}{{"x", true}, {strings.Repeat("x", checkpoint.MaxNote), false}} {
+		n := l.note(0, 17, tt.extension)
+		r := report{text: string(n.Bytes()) + newHeading + "\n"}
+		if _, err := r.note(l.key, newHeading); (err == nil) != tt.ok {
+			t.Errorf("extension of %d bytes: %v", len(tt.extension), err)
+		}
+	}
+}

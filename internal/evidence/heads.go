@@ -6,6 +6,7 @@ package evidence
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/transparency-dev/merkle/proof"
@@ -24,9 +25,22 @@ type head struct {
 	sig checkpoint.Signature
 }
 
-// newHead verifies a note.
+// newHead verifies a note, and takes the first signature in it that is the key's. A
+// bad one by the same key beside it takes nothing back: go commands ignore what
+// follows a good one, and so a log could say to them what would be no evidence.
 func newHead(key *checkpoint.Key, n checkpoint.Note) (head, error) {
-	sigs, err := n.Verify(key)
+	if len(n.Text) > checkpoint.MaxNote {
+		return head{}, notProven("note: %d bytes", len(n.Text))
+	}
+	i := slices.IndexFunc(n.Signatures, func(s checkpoint.Signature) bool {
+		return s.Name == key.Name() && s.ID == key.ID() && key.Verify(n.Text, s.Bytes)
+	})
+	if i < 0 {
+		return head{}, notProven("note: %v", checkpoint.ErrUnsigned)
+	}
+	sig := n.Signatures[i]
+	// As Parse will read it: a text that no note can have is in no file.
+	n, err := checkpoint.ParseNote(checkpoint.Note{Text: n.Text, Signatures: []checkpoint.Signature{sig}}.Bytes())
 	if err != nil {
 		return head{}, notProven("%v", err)
 	}
@@ -38,7 +52,7 @@ func newHead(key *checkpoint.Key, n checkpoint.Note) (head, error) {
 		// Not signed: anybody could add some.
 		c.Extensions = nil
 	}
-	return head{c, sigs[0]}, nil
+	return head{c, sig}, nil
 }
 
 func (h head) name() string {

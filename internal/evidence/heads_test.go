@@ -10,6 +10,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 	"testing"
 
 	"filippo.io/mldsa"
@@ -187,5 +189,50 @@ func TestPowerOfTwo(t *testing.T) {
 	e.root = tlog.Hash{1}
 	if _, err := Parse(e.Bytes()); !errors.Is(err, ErrNotProven) {
 		t.Errorf("a root of nothing: %v", err)
+	}
+}
+
+// TestBadSignatures has notes with a bad signature line by the same key behind the
+// good one. Go commands ignore it, so that a log could show them two trees and keep
+// both from being evidence. An answer to a lookup with such a tree head is still no
+// right one.
+func TestBadSignatures(t *testing.T) {
+	l := newTestLog(30, 7)
+	for _, i := range []int{1, 2} {
+		n := l.note(1, 11)
+		bad := n.Signatures[1]
+		bad.Bytes = flipped(bad.Bytes, 3)
+		n.Signatures = slices.Insert(n.Signatures, i, bad)
+		e, err := New(l.key, l.note(0, 11), n, nil)
+		if err != nil {
+			t.Fatalf("bad line %d: %v", i, err)
+		}
+		if _, err := Parse(e.Bytes()); err != nil {
+			t.Errorf("bad line %d: %v", i, err)
+		}
+		n.Signatures = n.Signatures[:2] // stranger and the bad one, or the good one
+		if _, err := New(l.key, l.note(0, 11), n, nil); (err == nil) != (i == 2) {
+			t.Errorf("bad line %d, cut: %v", i, err)
+		}
+	}
+	s := newServed()
+	n := s.treeHead(0, 600)
+	bad := n.Signatures[1]
+	bad.Bytes = flipped(bad.Bytes, 3)
+	n.Signatures = append(n.Signatures, bad)
+	a := Answer{Service: Lookup, URL: base + "/lookup/example.com/!m@v1.7.0", Time: noon, Status: 200, Body: lookupText(s, 7, n)}
+	if _, err := Observe(s.proven(0, s.note(0, 600), 7), a); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNoFile has notes that are signed, and that no file can hold: what is evidence
+// must be so when it is read again.
+func TestNoFile(t *testing.T) {
+	l := newTestLog(30, 7)
+	for _, extension := range []string{"a\x01b", "\xff", strings.Repeat("x", checkpoint.MaxNote)} {
+		if e, err := New(l.key, l.note(0, 11, extension), l.note(1, 11), nil); !errors.Is(err, ErrNotProven) {
+			t.Errorf("%.10q: %v, %v", extension, e, err)
+		}
 	}
 }

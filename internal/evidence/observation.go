@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,7 +62,7 @@ const maxURL = 4096
 // An Answer is what a service was observed to answer.
 type Answer struct {
 	Service Service
-	URL     string // absolute, http or https, without user
+	URL     string // absolute, http or https, without user, encoded slashes, and ..
 	Time    time.Time
 	Status  int
 	Body    []byte   // verbatim; not of a zip
@@ -106,6 +107,12 @@ func observed(address string, t time.Time) (*url.URL, error) {
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return nil, notProven("URL %.200q: not http or https, or with a user or fragment", address)
+	}
+	// Servers differ in what an encoded slash, "." and ".." stand for: who asks again
+	// has to ask for the same.
+	elements := strings.Split(u.Path, "/")
+	if len(elements) != strings.Count(u.EscapedPath(), "/")+1 || slices.Contains(elements, ".") || slices.Contains(elements, "..") {
+		return nil, notProven("URL %.200q: an encoded slash, or an element . or ..", address)
 	}
 	for _, r := range address {
 		if r <= ' ' || r >= 0x7f {

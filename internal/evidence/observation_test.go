@@ -197,6 +197,7 @@ func answerCases(l *testLog) []answerCase {
 		{"two afters", 7, feed("?after=6&after=7", ""), false},
 		{"an unknown parameter", 7, feed("?after=6&order=random", ""), false},
 		{"feed busy", 7, status(feed("?after=6", ""), 500), false},
+		{"tile whose number overflows", 256, tile(strings.TrimPrefix(tlog.Tile{H: 8, N: 1<<56 + 1, W: 256}.Path(), "tile/8/"), make([]byte, 8192)), false},
 		{"tile", 300, tile("0/001", flipped(t1, 44*32+5)), true},
 		{"tile of a database", 300, tile("8/0/001", flipped(t1, 44*32)), true},
 		{"short tile", 300, tile("0/001", t1[:len(t1)-32]), true},
@@ -439,6 +440,27 @@ func TestLatestBefore(t *testing.T) {
 			if LatestBefore(v, w) != (i < j) {
 				t.Errorf("%s, %s: %v", v, w, !(i < j))
 			}
+		}
+	}
+}
+
+// TestAmbiguousURL has URLs of which servers differ in what they stand for: who asks
+// again must be able to see the same.
+func TestAmbiguousURL(t *testing.T) {
+	l := newServed()
+	for url, ok := range map[string]bool{
+		base + "/example.com/!m/@v/v1.7.0.mod":          true,
+		base + "/example.com/%21m/@v/v1.7.0.mod":        true,
+		base + "/a%20b/example.com/!m/@v/v1.7.0.mod":    true,
+		base + "/example.com/!m/@v%2Fv1.7.0.mod":        false,
+		base + "/ask%2fexample.com/!m/@v/v1.7.0.mod":    false,
+		base + "/a/../example.com/!m/@v/v1.7.0.mod":     false,
+		base + "/a/%2e%2e/example.com/!m/@v/v1.7.0.mod": false,
+		base + "/./example.com/!m/@v/v1.7.0.mod":        false,
+	} {
+		a := Answer{Service: Mod, URL: url, Time: noon, Status: 200, Body: []byte("module evil\n")}
+		if _, err := Observe(l.proven(0, l.note(0, 600), 7), a); (err == nil) != ok {
+			t.Errorf("%s: %v", url, err)
 		}
 	}
 }

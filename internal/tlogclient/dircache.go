@@ -5,6 +5,7 @@
 package tlogclient
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -21,7 +22,11 @@ import (
 // Files appear whole, by a rename, but they are not synced: what a crash leaves
 // of one is found out when it is read, because a cache is not believed. What
 // cannot be written is not kept. A partial tile is removed when the full tile is
-// there, which begins with it. Several processes may use one directory.
+// there, if that begins with it. Several processes may use one directory.
+//
+// A tile that another one of the same name replaces stays, once, under its name and
+// ".was", and is read where nothing else proves a tree: it may be what is left of the
+// history that a log showed before it forked, and that its fork is proven with.
 func DirCache(dir string) Cache { return &dirCache{dir: dir} }
 
 type dirCache struct {
@@ -34,16 +39,28 @@ func (c *dirCache) file(t tlog.Tile) string {
 }
 
 // Read implements Cache.
-func (c *dirCache) Read(t tlog.Tile) []byte {
+func (c *dirCache) Read(t tlog.Tile) []byte { return c.read(t, "") }
+
+const replaced = ".was"
+
+// readReplaced implements elder.
+func (c *dirCache) readReplaced(t tlog.Tile) []byte { return c.read(t, replaced) }
+
+func (c *dirCache) read(t tlog.Tile, suffix string) []byte {
 	if !validTile(t) {
 		return nil
 	}
-	f, err := os.Open(c.file(t))
+	return readTile(c.file(t)+suffix, t.W)
+}
+
+func readTile(name string, width int) []byte {
+	f, err := os.Open(name)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
-	data, err := readAll(f, int64(t.W*tlog.HashSize), int64(t.W*tlog.HashSize), nil)
+	limit := int64(width * tlog.HashSize)
+	data, err := readAll(f, limit, limit, nil)
 	if err != nil {
 		return nil
 	}
@@ -56,9 +73,27 @@ func (c *dirCache) Keep(t tlog.Tile, data []byte) {
 		return
 	}
 	name := c.file(t)
-	if c.write(name, data) == nil && t.W == tileWidth {
-		os.RemoveAll(name + ".p")
+	if old := readTile(name, t.W); len(old) == len(data) && !bytes.Equal(old, data) {
+		os.Link(name, name+replaced) // not over one that is there
 	}
+	if c.write(name, data) == nil && t.W == tileWidth {
+		removeParts(name+".p", data)
+	}
+}
+
+// removeParts removes the partial tiles in dir that the full tile begins with.
+func removeParts(dir string, full []byte) {
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, d := range names {
+		name := filepath.Join(dir, d.Name())
+		if data := readTile(name, tileWidth); data != nil && bytes.HasPrefix(full, data) {
+			os.Remove(name)
+		}
+	}
+	os.Remove(dir) // if nothing is left
 }
 
 func (c *dirCache) write(name string, data []byte) error {

@@ -6,6 +6,7 @@ package tlogclient_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -141,7 +142,7 @@ func TestDirCacheTogether(t *testing.T) {
 		})
 	}
 	g.Wait()
-	if got := fmt.Sprint(files(t, dir)); got != "[tile/8/0/000]" {
+	if got := fmt.Sprint(files(t, dir)); got != "[tile/8/0/000 tile/8/0/000.was]" {
 		t.Errorf("files %s", got)
 	}
 }
@@ -155,5 +156,52 @@ func TestDirCacheUnwritable(t *testing.T) {
 	c.Keep(tlog.Tile{H: 8, W: 1}, make([]byte, 32))
 	if c.Read(tlog.Tile{H: 8, W: 1}) != nil {
 		t.Error("kept below a file")
+	}
+}
+
+// TestDirCacheFork has a log that shows a fork, fails while that could be proven to be
+// one, and serves the fork's tiles later: they must not replace those that the log
+// does not serve any more, or its next, smaller head would only be a stale one.
+func TestDirCacheFork(t *testing.T) {
+	l := tlogtest.New(t, "log.example", tlogclient.Tiles)
+	l.Grow("a", 1000)
+	evil := l.Fork(500)
+	evil.Grow("b", 1200)
+	cache := tlogclient.DirCache(t.TempDir())
+	prove := func(source tlogclient.Source, head tlogclient.Head, i int64) error {
+		_, err := open(t, l, source, cache).ProveEntry(t.Context(), i, head.Tree())
+		return err
+	}
+	none := sourceFunc(func(string) ([]byte, error) { return nil, errors.New("busy") })
+	for _, i := range []int64{600, 900} {
+		if err := prove(l, l.Head(1000), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range []int64{700, 900} {
+		if _, _, err := open(t, l, none, cache).Prove(t.Context(), n, l.Tree(1000)); err != nil {
+			t.Fatalf("before the fork: %v", err)
+		}
+	}
+	other := evil.Fork(550)
+	other.Grow("c", 1200)
+	for _, log := range []*tlogtest.Log{evil, other} {
+		for _, i := range []int64{600, 900} {
+			if err := prove(log, log.Head(1200), i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, log := range []*tlogtest.Log{other, evil, other} {
+		for name, source := range map[string]tlogclient.Source{"its fork": log, "no tiles": none} {
+			for _, n := range []int64{700, 900} {
+				_, err := open(t, l, source, cache).Extend(t.Context(), l.Head(1000), log.Head(n))
+				if e, ok := errors.AsType[*tlogclient.ForkError](err); !ok {
+					t.Errorf("%d, from a log that serves %s: %v", n, name, err)
+				} else {
+					checkFork(t, l, e, n, 1000)
+				}
+			}
+		}
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"context"
 	"fmt"
 
+	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/evidence"
+
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -23,6 +26,20 @@ type ForkError struct {
 func (e *ForkError) Error() string {
 	return fmt.Sprintf("%s: forked: signed root %v at size %d, and size %d, whose tree has there %v",
 		e.Older.Origin, e.Older.Root, e.Older.Size, e.Newer.Size, e.Root)
+}
+
+// Evidence returns the evidence that e is against key, which signed both heads.
+func (e *ForkError) Evidence(key *checkpoint.Key) (*evidence.Evidence, error) {
+	older, err := checkpoint.ParseNote(e.Older.Note)
+	if err != nil {
+		return nil, err
+	}
+	newer, err := checkpoint.ParseNote(e.Newer.Note)
+	if err != nil {
+		return nil, err
+	}
+	// The root too: a proof from a power of two does not contain it.
+	return evidence.New(key, older, newer, append([]tlog.Hash{e.Root}, e.Proof...))
 }
 
 // A StaleError is a head that is smaller than one known, and not proven to be of

@@ -38,9 +38,15 @@ type hashReader struct {
 	proven map[tlog.Tile][]byte
 }
 
+// An elder is a cache that still has tiles that others of their name replaced.
+type elder interface {
+	readReplaced(t tlog.Tile) []byte
+}
+
 // ReadHashes implements tlog.HashReader. If nothing is proven with tiles of the
 // cache, it reads once more without it: they may be damaged, or they are those
-// of another history, which can only be told by reading the tiles of this one.
+// of another history, which can only be told by reading the tiles of this one. Where
+// these cannot be had, those that the cache had before may be they.
 func (r *hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	if len(indexes) == 0 {
 		return nil, nil
@@ -56,6 +62,12 @@ func (r *hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	if err != nil && t.err == nil && t.cached {
 		t = &tileReader{r: r, fresh: true}
 		hashes, err = tlog.TileHashReader(r.tree, t).ReadHashes(indexes)
+		if old, ok := r.log.cache.(elder); ok && err != nil && r.ctx.Err() == nil {
+			t := &tileReader{r: r, elder: old}
+			if hashes, err := tlog.TileHashReader(r.tree, t).ReadHashes(indexes); err == nil {
+				return hashes, nil
+			}
+		}
 	}
 	if err != nil && t.err == nil {
 		err = fmt.Errorf("%w: %s at size %d: %v", ErrUnproven, r.log.source, r.tree.N, err)
@@ -67,6 +79,7 @@ func (r *hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 type tileReader struct {
 	r      *hashReader
 	fresh  bool  // the cache is not read
+	elder  elder // what it had before is read first
 	cached bool  // the cache gave tiles
 	err    error // what ReadTiles returned
 }
@@ -103,12 +116,18 @@ func (t *tileReader) known(tile tlog.Tile) []byte {
 	if data != nil || t.fresh {
 		return data
 	}
+	reads := []func(tlog.Tile) []byte{t.r.log.cache.Read}
+	if t.elder != nil {
+		reads = []func(tlog.Tile) []byte{t.elder.readReplaced, t.r.log.cache.Read}
+	}
 	for _, w := range []int{tile.W, tileWidth} {
 		wide := tile
 		wide.W = w
-		if data := t.r.log.cache.Read(wide); len(data) == w*tlog.HashSize {
-			t.cached = true
-			return data[:tile.W*tlog.HashSize]
+		for _, read := range reads {
+			if data := read(wide); len(data) == w*tlog.HashSize {
+				t.cached = true
+				return data[:tile.W*tlog.HashSize]
+			}
 		}
 	}
 	return nil

@@ -46,6 +46,8 @@
 // than one known: an old copy in some cache, or a log that was rolled back.
 // [ErrUnproven] says that tiles do not support the head they were read for; it
 // may be a fault of the disk or cache they came from, and proves nothing.
+// [ErrLoose] is a head of a Database that go commands may believe, and that is in no
+// strict form.
 //
 // Nothing is written, and nothing kept, but through [Cache]; [DirCache] keeps tiles
 // in files.
@@ -62,6 +64,7 @@ import (
 
 	"example.org/sumlog/internal/checkpoint"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -81,6 +84,15 @@ const (
 // ErrHead is wrapped by the error of a head that was read and is none: not a
 // strict checkpoint, not signed, of another origin, or too large.
 var ErrHead = errors.New("not a head of the log")
+
+// ErrLoose is wrapped by the error of what was read as the head of a Database, that is
+// no strict one, and that go commands believe, or may, for it is too long to know:
+// they ignore bad signatures behind a good one, and have no such limits. It is not
+// ErrHead, since what somebody was shown is not nothing.
+var ErrLoose = errors.New("go commands may believe this head, which is not in strict form")
+
+// maxLoose is how much is read of a head that may be one of those.
+const maxLoose = 1 << 20
 
 // A Layout says where a log keeps things below its prefix.
 type Layout int
@@ -198,14 +210,39 @@ func (l *Log) Layout() Layout { return l.layout }
 
 // Head reads the newest head.
 func (l *Log) Head(ctx context.Context) (Head, error) {
-	note, err := l.source.Read(ctx, l.layout.head(), checkpoint.MaxNote)
+	limit, loose := int64(checkpoint.MaxNote), ErrHead
+	if l.layout == Database {
+		limit, loose = maxLoose, ErrLoose
+	}
+	msg, err := l.source.Read(ctx, l.layout.head(), limit)
 	if errors.Is(err, ErrTooLarge) {
-		err = fmt.Errorf("%w: %w", ErrHead, err)
+		err = fmt.Errorf("%w: %w", loose, err)
 	}
 	if err != nil {
 		return Head{}, err
 	}
-	return ParseHead(note, l.origin, l.keys...)
+	h, err := ParseHead(msg, l.origin, l.keys...)
+	if err != nil && l.layout == Database && believed(msg, l.keys) {
+		err = fmt.Errorf("%w: %v", loose, err)
+	}
+	return h, err
+}
+
+// believed reports whether the go command takes msg for the head of a database with
+// one of keys.
+func believed(msg []byte, keys []*checkpoint.Key) bool {
+	for _, k := range keys {
+		v, err := note.NewVerifier(k.String())
+		if err != nil {
+			continue // a cosigner's
+		}
+		if n, err := note.Open(msg, note.VerifierList(v)); err == nil {
+			if _, err := tlog.ParseTree([]byte(n.Text)); err == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Discover finds out the layout of a log, and reads its head, of any origin that

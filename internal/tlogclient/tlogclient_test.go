@@ -19,6 +19,7 @@ import (
 
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -118,6 +119,61 @@ func TestHead(t *testing.T) {
 	}
 	if _, err := tlogclient.ParseHead(renamed.Sign(tree), "", l.Key); err != nil {
 		t.Errorf("any origin: %v", err)
+	}
+}
+
+// TestLoose has heads that the go command believes, and that are no strict ones. A
+// database must not be able to show a victim a fork that his auditor takes for
+// nothing at all.
+func TestLoose(t *testing.T) {
+	l := tlogtest.New(t, "log.example", tlogclient.Database)
+	l.Grow("a", 3)
+	signer, err := note.NewSigner(l.Signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(text string) string {
+		t.Helper()
+		msg, err := note.Sign(&note.Note{Text: text}, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(msg)
+	}
+	good := string(l.Sign(l.Tree(3)))
+	text, line, _ := strings.Cut(good, "\n\n")
+	i := len(line) - 9
+	bad := line[:i] + strings.Map(func(r rune) rune { return r ^ 1 }, line[i:i+1]) + line[i+1:]
+	for name, tt := range map[string]struct {
+		note  string
+		loose bool
+	}{
+		"bad line behind a good one": {good + bad, true},
+		"bad line alone":             {text + "\n\n" + bad, false},
+		"long text":                  {sign(text + "\n" + strings.Repeat("x", checkpoint.MaxNote) + "\n"), true},
+		"longer than is read":        {"", true},
+		"empty line in the text":     {sign(text + "\n\nx\n"), true},
+		"large":                      {sign(strings.Replace(text, "\n3\n", "\n9007199254740993\n", 1) + "\n"), true},
+		"checkpoint":                 {sign(strings.Replace(text, "go.sum database tree", "other.example", 1) + "\n"), false},
+		"web page":                   {"<html>\n", false},
+	} {
+		for _, layout := range layouts {
+			want := tlogclient.ErrHead
+			if tt.loose && layout == tlogclient.Database {
+				want = tlogclient.ErrLoose
+			}
+			source := sourceFunc(func(string) ([]byte, error) { return []byte(tt.note), nil })
+			if tt.note == "" {
+				source = func(string) ([]byte, error) { return nil, tlogclient.ErrTooLarge }
+			}
+			c, err := tlogclient.New(tlogclient.Config{Source: source, Layout: layout, Keys: []*checkpoint.Key{l.Key}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Head(t.Context()); !errors.Is(err, want) || errors.Is(err, tlogclient.ErrHead) && errors.Is(err, tlogclient.ErrLoose) {
+				t.Errorf("%s, %v: %v, want %v", name, layout, err, want)
+			}
+		}
 	}
 }
 

@@ -209,15 +209,5 @@ func (a *auditor) consistent(ctx context.Context, c *report.Check, where string,
 // forked notes two heads that exclude each other.
 func (a *auditor) forked(ctx context.Context, c *report.Check, where string, fork *tlogclient.ForkError) {
 	f := report.Finding{Result: report.Misbehaviour, Text: fmt.Sprintf("%s: %v", where, fork)}
-	a.misbehaves(ctx, c, f, func() (*evidence.Evidence, error) {
-		older, err := checkpoint.ParseNote(fork.Older.Note)
-		if err != nil {
-			return nil, err
-		}
-		newer, err := checkpoint.ParseNote(fork.Newer.Note)
-		if err != nil {
-			return nil, err
-		}
-		return evidence.New(a.site.Key, older, newer, fork.Proof)
-	})
+	a.misbehaves(ctx, c, f, func() (*evidence.Evidence, error) { return fork.Evidence(a.site.Key) })
 }

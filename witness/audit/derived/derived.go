@@ -14,7 +14,8 @@
 //	    its size with one root, both signed; times increase, sizes do not decrease
 //	B3  the files of entries of both layouts hold the same entries
 //	B5  a lookup answers with the index and the text of the entry, and with a tree
-//	    head that covers it and is consistent with the tree that is audited
+//	    head that covers it and is consistent with the tree that is audited; at the
+//	    log, and below /sumdb/NAME/ where the site carries it there too
 //	D1  the zip has the hash of the record, and is one that the go command unpacks
 //	D2  the .mod is the zip's go.mod, or the one that is made up where it has none
 //	D3  the .mod has the hash of the record
@@ -148,7 +149,8 @@ type auditor struct {
 	d1, d2, d3, d4, d5, d6, d7, d9 *report.Check
 	v1, v2, v3                     *report.Check
 
-	lookups, mirror, lists1, lists2, latest2 *surface // lists elsewhere and under /cached-only/
+	lookups, lookups2                *surface // of the log itself and where a proxy carries it
+	mirror, lists1, lists2, latest2 *surface // lists elsewhere and under /cached-only/
 
 	mu      sync.Mutex
 	accused map[*report.Check]int
@@ -207,7 +209,7 @@ func (a *auditor) open(r *report.Report) {
 	a.v1 = r.Check("V1", "@v/list has what is logged", "lists")
 	a.v2 = r.Check("V2", "@latest is the latest of what is logged", "modules")
 	a.v3 = r.Check("V3", "the feed has each entry once, in order, at its time", "entries")
-	a.lookups, a.mirror = new(surface), new(surface)
+	a.lookups, a.lookups2, a.mirror = new(surface), new(surface), new(surface)
 	a.lists1, a.lists2, a.latest2 = new(surface), new(surface), new(surface)
 }
 
@@ -225,7 +227,7 @@ func (a *auditor) finish() {
 		}
 		return
 	}
-	if a.lookups.lacks() {
+	if a.lookups.lacks() && !a.lookups2.seen {
 		a.b5.Skip("the site has no lookups")
 	}
 	if a.mirror.lacks() {

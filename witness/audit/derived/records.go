@@ -67,7 +67,11 @@ func (a *auditor) entries(ctx context.Context, f func(entry)) error {
 
 func (a *auditor) record(ctx context.Context, e entry) {
 	if a.site.Database != nil {
-		a.lookup(ctx, e)
+		a.lookup(ctx, e, a.at, a.lookups)
+	}
+	if a.site.Carried != nil {
+		// Most go commands ask here, and are shown a head with each answer.
+		a.lookup(ctx, e, carriedAt(a.site.Key), a.lookups2)
 	}
 	a.files(ctx, e)
 	if a.c.Public != nil && !a.private(e) {
@@ -78,21 +82,24 @@ func (a *auditor) record(ctx context.Context, e entry) {
 // maxLookup bounds an answer to a lookup: a number, a record, and a note.
 const maxLookup = 256 << 10
 
-// lookup asks for the record of e (B5).
-func (a *auditor) lookup(ctx context.Context, e entry) {
+// carriedAt is where a module proxy carries the database of key.
+func carriedAt(key *checkpoint.Key) string { return "sumdb/" + key.Name() + "/" }
+
+// lookup asks for the record of e (B5) at a place below the site.
+func (a *auditor) lookup(ctx context.Context, e entry, place string, s *surface) {
 	path, version := escape(e.path, e.version)
-	an, err := a.get(ctx, a.at+"lookup/"+path+"@"+version, maxLookup)
+	an, err := a.get(ctx, place+"lookup/"+path+"@"+version, maxLookup)
 	switch {
 	case err != nil:
 		a.failed(ctx, a.b5, e.Index, "%s: %v", e, err)
 		return
 	case an.absent():
-		a.lookups.absent(func() {
+		s.absent(func() {
 			a.accuse(ctx, a.b5, e, a.observed(an, evidence.Lookup), "%s is logged, and its lookup says %d", e, an.status)
 		})
 		return
 	}
-	a.lookups.here()
+	s.here()
 	a.b5.Add(1)
 	wrong := func(format string, args ...any) {
 		a.accuse(ctx, a.b5, e, a.observed(an, evidence.Lookup), "lookup of %s: "+format, append([]any{e}, args...)...)
@@ -152,7 +159,7 @@ func (a *auditor) locate(ctx context.Context) error {
 		_, err = tlogclient.ParseHead(body, "", a.site.Key)
 	}
 	if err != nil {
-		a.at = "sumdb/" + a.site.Key.Name() + "/"
+		a.at = carriedAt(a.site.Key)
 	}
 	return ctx.Err()
 }

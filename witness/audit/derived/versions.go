@@ -64,7 +64,7 @@ func rank(v string) int {
 
 // parseList parses a @v/list as the go command does: the first field of a line is
 // the version. Lines that are none make it no list at all, but the page of a
-// login, say.
+// login, say, and so do more than any module has.
 func parseList(body []byte) ([]string, bool) {
 	var list []string
 	for line := range strings.Lines(string(body)) {
@@ -72,7 +72,7 @@ func parseList(body []byte) ([]string, bool) {
 		if len(f) == 0 {
 			continue
 		}
-		if !semver.IsValid(f[0]) {
+		if !semver.IsValid(f[0]) || len(list) == maxVersions {
 			return nil, false
 		}
 		list = append(list, f[0])

@@ -345,6 +345,11 @@ func TestAgain(t *testing.T) {
 	if err := again(Trust{Key: other.Key()}); !errors.Is(err, ErrKey) || errors.Is(err, ErrReport) {
 		t.Errorf("of another log: %v", err)
 	}
+	r.Policy = "log " + a.VKey() + "\nquorum none\n"
+	if err := again(Trust{}); !errors.Is(err, ErrKey) {
+		t.Errorf("by nothing but the report's policy: %v", err)
+	}
+	r.Policy = ""
 	claims[0].Hash, claims[0].Given = "h1:", OK
 	if err := again(Trust{Key: a.Key()}); !errors.Is(err, ErrReport) {
 		t.Errorf("a verdict that is given: %v", err)

@@ -97,51 +97,78 @@ func (r *Report) Bytes() ([]byte, error) {
 }
 
 // Again parses a report and verifies it: each verdict follows from its line and the
-// bundle, and the checkpoint counts as t says, or, where that has no policy, as the
-// policy in the report does. What the report says of lines that it could not prove
-// stays its word.
+// bundle, and what it says of the checkpoint from its policy. Whether the checkpoint
+// counts is then up to t, and only where that has no policy to the report's. What
+// the report says of lines that it could not prove stays its word.
 func Again(file []byte, t Trust) (*Report, error) {
+	if t.Key == nil && t.Policy == nil {
+		// The report's own policy says nothing of whom to trust.
+		return nil, fmt.Errorf("%w: there is none", ErrKey)
+	}
 	r, b, err := parseReport(file)
 	if err != nil {
 		return nil, err
-	}
-	if t.Policy == nil && r.Policy != "" {
-		if t.Policy, err = policy.Parse([]byte(r.Policy)); err != nil {
-			return nil, fmt.Errorf("%w: %v", ErrReport, err)
-		}
-	}
-	if r.MaxAge != "" && t.MaxAge == 0 {
-		// Fresh it was when the report was made.
-		if t.MaxAge, err = time.ParseDuration(r.MaxAge); err != nil {
-			return nil, fmt.Errorf("%w: %v", ErrReport, err)
-		}
-		t.Now = r.Time
 	}
 	note, err := checkpoint.ParseNote(b.Newest().Note)
 	if err != nil {
 		return nil, err
 	}
-	cosignatures, err := t.Check(b.Key(), note)
-	if errors.Is(err, ErrKey) {
+	if _, err := t.Check(b.Key(), note); errors.Is(err, ErrKey) {
 		return nil, err
 	}
+	own, err := r.trust(b.Key())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrReport, err)
+	}
+	if err := r.follows(file, b, note, own); err != nil {
+		return nil, err
+	}
+	if t.Policy == nil {
+		t.Policy = own.Policy
+	}
+	if t.MaxAge == 0 {
+		t.MaxAge, t.Now = own.MaxAge, own.Now
+	}
+	cosignatures, err := t.Check(b.Key(), note)
+	if err != nil && !errors.Is(err, policy.ErrQuorum) && !errors.Is(err, ErrTooOld) {
+		return nil, err
+	}
+	r.Trusted(cosignatures, err)
+	return r, nil
+}
+
+// trust returns whom who made the report has trusted.
+func (r *Report) trust(key *checkpoint.Key) (t Trust, err error) {
+	// Fresh it was when the report was made.
+	t.Key, t.Now = key, r.Time
+	if r.Policy != "" {
+		if t.Policy, err = policy.Parse([]byte(r.Policy)); err != nil {
+			return t, err
+		}
+	}
+	if r.MaxAge != "" {
+		t.MaxAge, err = time.ParseDuration(r.MaxAge)
+	}
+	return t, err
+}
+
+// follows reports whether file, which is r, is what comes of its lines, its bundle and
+// its policy.
+func (r *Report) follows(file []byte, b *bundle.Bundle, note checkpoint.Note, own Trust) error {
 	var claims []Claim
 	for _, i := range r.Lines {
 		claims = append(claims, i.Claim)
 	}
 	again := *r
-	again.Trusted(cosignatures, err)
+	again.Trusted(own.Check(b.Key(), note))
 	again.Log = b.Key().String()
 	again.Checkpoint, again.Size = string(b.Newest().Note), b.Newest().Size
 	again.Fill(Judge(claims, r.Private, &recorded{FromBundle(b), r.Lines, 0}))
 	data, err := again.Bytes()
-	if err != nil {
-		return nil, err
+	if err == nil && !bytes.Equal(data, file) {
+		err = fmt.Errorf("%w: %s", ErrReport, difference(r, &again))
 	}
-	if !bytes.Equal(data, file) {
-		return nil, fmt.Errorf("%w: %s", ErrReport, difference(r, &again))
-	}
-	return r, nil
+	return err
 }
 
 func parseReport(file []byte) (*Report, *bundle.Bundle, error) {

@@ -75,6 +75,9 @@ func dependency(m debug.Module) gosum.Claim {
 		c.Given, c.Why = gosum.Unchecked, fmt.Sprintf("%.200q is no version that a log can have", m.Path+"@"+m.Version)
 	case m.Sum == "":
 		c.Given, c.Why = gosum.Unchecked, "no hash of it is recorded, as of what is built from a vendor directory"
+	case !strings.HasPrefix(m.Sum, "h1:"):
+		// No go command has written another kind, as one may into a go.sum.
+		c.Given, c.Why = gosum.Malformed, fmt.Sprintf("%.200q is no hash that a go command writes", m.Sum)
 	}
 	return c
 }

@@ -7,7 +7,8 @@
 // Go binary. It computes hashes itself, and believes none that is written down
 // beside the files; of a binary there is nothing else than what it says of itself.
 //
-// Nothing that is read is trusted, and nothing is written. Files may change while
+// Nothing that is read is trusted, and nothing is written. A symbolic link to a
+// directory, which a go command follows, is not followed, but said. Files may change while
 // they are read: the claims are about what was read.
 package modfiles
 
@@ -84,6 +85,10 @@ type cached struct {
 
 func (f cached) claim(dir string) gosum.Claim {
 	c := gosum.Claim{File: filepath.Join(dir, filepath.FromSlash(f.name)), Path: f.mod.Path, Version: f.mod.Version, Mod: f.is == "go.mod"}
+	if f.hash == nil {
+		c.Given, c.Why = gosum.Unchecked, "neither a file nor a directory; what it may lead to was not read"
+		return c
+	}
 	var err error
 	if c.Hash, err = f.hash(c.File, f.mod); err != nil {
 		c.Given, c.Why = gosum.Malformed, fmt.Sprintf("no %s: %v", f.is, err)
@@ -94,10 +99,13 @@ func (f cached) claim(dir string) gosum.Claim {
 	return c
 }
 
-// findCached walks the cache. What a go command would not read is passed over.
+// findCached walks the cache. What a go command would not read is passed over. What
+// is no file is not: behind a link there may be other code than was extracted, and
+// who opens a pipe waits for ever.
 func findCached(ctx context.Context, dir string) ([]cached, error) {
 	var found []cached
-	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+	tree := os.DirFS(dir)
+	err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -112,6 +120,12 @@ func findCached(ctx context.Context, dir string) ([]cached, error) {
 				return fs.SkipDir
 			}
 			return ctx.Err()
+		}
+		if fi, err := fs.Stat(tree, name); err != nil || !fi.Mode().IsRegular() {
+			if name != "cache/vcs" && name != "cache/download/sumdb" {
+				found = append(found, cached{name: name})
+			}
+			return nil
 		}
 		rest, ok := strings.CutPrefix(name, "cache/download/")
 		if !ok {
@@ -159,8 +173,43 @@ func hashZip(name string, m module.Version) (string, error) {
 	return dirhash.HashZip(name, dirhash.Hash1)
 }
 
-func hashDir(name string, m module.Version) (string, error) {
-	return dirhash.HashDir(name, m.Path+"@"+m.Version, dirhash.Hash1)
+func hashDir(dir string, m module.Version) (string, error) {
+	names, err := dirhash.DirFiles(dir, m.String())
+	if err != nil {
+		return "", err
+	}
+	file := func(name string) string {
+		return filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(name, m.String())))
+	}
+	for _, name := range names {
+		fi, err := os.Stat(file(name))
+		if err != nil {
+			return "", err
+		}
+		if !fi.Mode().IsRegular() {
+			return "", fmt.Errorf("%s is not a regular file", name)
+		}
+	}
+	if m.Path == "golang.org/toolchain" {
+		names = slices.DeleteFunc(names, func(name string) bool { return copied(file(name)) })
+	}
+	return dirhash.Hash1(names, func(name string) (io.ReadCloser, error) { return os.Open(file(name)) })
+}
+
+// copied reports whether a file of a toolchain is what a go command makes before it
+// runs that: no zip can have a go.mod below its root, so that they are there as
+// _go.mod, and copied.
+func copied(name string) bool {
+	dir, base := filepath.Split(name)
+	if base != "go.mod" {
+		return false
+	}
+	logged, err := readFile(filepath.Join(dir, "_go.mod"), maxMod)
+	if err != nil {
+		return false
+	}
+	data, err := readFile(name, maxMod)
+	return err == nil && bytes.Equal(data, logged)
 }
 
 func hashMod(name string, _ module.Version) (string, error) {

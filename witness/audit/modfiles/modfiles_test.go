@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -116,6 +117,85 @@ func TestCache(t *testing.T) {
 	if _, err := Cache(ctx, dir, nil); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+// What a go command would follow, and a walk does not, is said: behind a link there
+// may be any other code. A pipe or a device is not read.
+func TestCacheIrregular(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(dir, "cache/download/m.example/a/@v/v1.0.0.mod"), "module m.example/a\n")
+	write(t, filepath.Join(dir, "m.example/pipe@v1.0.0/a.go"), "package a\n")
+	write(t, filepath.Join(other, "a.go"), "package evil\n")
+	if err := syscall.Mkfifo(filepath.Join(dir, "m.example/pipe@v1.0.0/b.go"), 0o600); err != nil {
+		t.Skip(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "cache/download/m.example/a/@v/v1.0.1.mod"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"m.example/a@v1.0.0", "github.com", "cache/download/b.example"} {
+		if err := os.Symlink(other, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("v1.0.0.mod", filepath.Join(dir, "cache/download/m.example/a/@v/v1.0.2.mod")); err != nil {
+		t.Fatal(err)
+	}
+	claims, err := Cache(t.Context(), dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range claims {
+		rel, _ := filepath.Rel(dir, c.File)
+		got = append(got, fmt.Sprintf("%s %s", rel, c.Given))
+	}
+	want := []string{
+		"cache/download/b.example unchecked",
+		"cache/download/m.example/a/@v/v1.0.0.mod ",
+		"cache/download/m.example/a/@v/v1.0.1.mod unchecked",
+		"cache/download/m.example/a/@v/v1.0.2.mod ",
+		"github.com unchecked",
+		"m.example/a@v1.0.0 unchecked",
+		"m.example/pipe@v1.0.0 malformed",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// A go command that has run a toolchain has copied its files _go.mod to go.mod.
+func TestCacheToolchain(t *testing.T) {
+	dir := t.TempDir()
+	m := module.Version{Path: "golang.org/toolchain", Version: "v0.0.1-go1.21.0.linux-amd64"}
+	root := filepath.Join(dir, m.String())
+	files := map[string]string{"src/_go.mod": "module std\n", "src/a.go": "package a\n"}
+	h1 := writeZip(t, filepath.Join(dir, "a.zip"), m, files)
+	for name, text := range files {
+		write(t, filepath.Join(root, name), text)
+	}
+	check := func(when string, want bool) {
+		t.Helper()
+		h, err := hashDir(root, m)
+		if err != nil || (h == h1) != want {
+			t.Errorf("%s: logged %v, want %v; %v", when, h == h1, want, err)
+		}
+	}
+	check("extracted", true)
+	other := module.Version{Path: "m.example/a", Version: m.Version}
+	plain, err := hashDir(root, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(root, "src/go.mod"), files["src/_go.mod"])
+	check("run", true)
+	if h, err := hashDir(root, other); err != nil || h == plain {
+		t.Errorf("of another module: a go.mod that was added is left out; %v", err)
+	}
+	write(t, filepath.Join(root, "src/go.mod"), "module evil\n")
+	check("another go.mod", false)
+	write(t, filepath.Join(root, "src/go.mod"), files["src/_go.mod"])
+	write(t, filepath.Join(root, "go.mod"), "module evil\n")
+	check("a go.mod of nothing", false)
 }
 
 // A file that inflates to more than go commands extract is not inflated.
@@ -258,6 +338,7 @@ func TestModulesTxt(t *testing.T) {
 	for _, text := range []string{
 		"m.example/a\n", "# a b c d\n", "# m.example/a v1\nm.example/b\n", "# m.example/a v1\n../x\n", "# m.example/a v1\nm.example/a\nm.example/a\n",
 		"# m.example/a v1\nm.example/ab\n", "# \n",
+		"# m.example/a v1.0.0\nm.example/a\n# m.example/a v1.1.0\nm.example/a/b\n",
 	} {
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "modules.txt"), text)
@@ -311,6 +392,7 @@ func TestDependency(t *testing.T) {
 		want string
 	}{
 		{debug.Module{Path: "m.example/a", Version: "v1.0.0", Sum: sum}, " m.example/a@v1.0.0"},
+		{debug.Module{Path: "m.example/a", Version: "v1.0.0", Sum: "h2:x"}, "malformed m.example/a@v1.0.0"},
 		{debug.Module{Path: "m.example/a", Version: "v1.0.0"}, "unchecked m.example/a@v1.0.0"},
 		{debug.Module{Path: "m.example/a", Version: "v1.0.0", Replace: &debug.Module{Path: "m.example/b", Version: "v1.1.0", Sum: sum}}, " m.example/b@v1.1.0"},
 		{debug.Module{Path: "m.example/a", Version: "v1.0.0", Sum: sum, Replace: &debug.Module{Path: "../b"}}, "unchecked m.example/a@v1.0.0"},

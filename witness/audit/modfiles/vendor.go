@@ -74,6 +74,14 @@ func OpenVendor(dir string) (*Vendor, error) {
 	}
 	// Modules are listed that are replaced, but not used.
 	v.modules = slices.DeleteFunc(v.modules, func(m *vendored) bool { return len(m.packages) == 0 })
+	// Of two versions of one module, the older may lend a package with a hole in it.
+	seen := make(map[string]bool)
+	for _, m := range v.modules {
+		if seen[m.path] {
+			return nil, fmt.Errorf("%s:%d: %s is there twice", filepath.Join(dir, "modules.txt"), m.line, m.path)
+		}
+		seen[m.path] = true
+	}
 	return v, nil
 }
 

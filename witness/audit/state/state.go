@@ -14,7 +14,8 @@
 //	    head             the newest head that was verified in full
 //	    heads/SIZE-XXXXXXXX   every distinct head that was ever seen, by its text
 //	    tile/8/L/N[.p/W] the tiles of trees that were verified, for ever: without
-//	                     them a log that forked can no longer be proven to have
+//	                     them a log that forked can no longer be proven to have;
+//	                     with .was, one that another of its name replaced
 //	    names            eight bytes for each record
 //	    progress.json    how far the replay went
 //
@@ -38,9 +39,11 @@
 package state
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -168,9 +171,9 @@ func (s *State) Close() error {
 // Cache returns the tiles that are kept.
 func (s *State) Cache() tlogclient.Cache { return s.cache }
 
-// maxEvidence bounds the files of one kind: what somebody can make a log, or a
-// service of it, say over and over must not fill the disk, nor keep evidence of
-// another kind from being written.
+// maxEvidence bounds the files of one kind against one key: what somebody can make a
+// log, or a service of it, say over and over must not fill the disk, nor keep evidence
+// of another kind, or against another log, from being written.
 const maxEvidence = 1000
 
 // Evidence keeps e and returns the path of its file.
@@ -188,7 +191,10 @@ func (s *State) Evidence(e *evidence.Evidence) (string, error) {
 	name := fmt.Sprintf("%s-%x.txt", e.Kind(), sum[:8])
 	kept, err := fs.Glob(root.FS(), string(e.Kind())+"-*.txt")
 	if err == nil && len(kept) >= maxEvidence && !slices.Contains(kept, name) {
-		err = fmt.Errorf("there are %d files of %s already", len(kept), e.Kind())
+		head, _, _ := bytes.Cut(data, []byte("\n\n")) // kind and keys
+		if n := countBegun(root, kept, head); n >= maxEvidence {
+			err = fmt.Errorf("there are %d files of %s against %v already", n, e.Kind(), e.Key())
+		}
 	}
 	if err == nil {
 		err = durable.WriteFile(root, name, data, 0o644)
@@ -197,4 +203,21 @@ func (s *State) Evidence(e *evidence.Evidence) (string, error) {
 		return "", fmt.Errorf("evidence: %w", err)
 	}
 	return filepath.Join(s.where, name), nil
+}
+
+// countBegun returns how many of the files begin with head, and an empty line.
+func countBegun(root *os.Root, names []string, head []byte) (n int) {
+	want := append(head[:len(head):len(head)], "\n\n"...)
+	got := make([]byte, len(want))
+	for _, name := range names {
+		f, err := root.Open(name)
+		if err != nil {
+			continue
+		}
+		if _, err := io.ReadFull(f, got); err == nil && bytes.Equal(got, want) {
+			n++
+		}
+		f.Close()
+	}
+	return n
 }

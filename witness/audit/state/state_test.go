@@ -285,7 +285,7 @@ func TestEvidence(t *testing.T) {
 			where = "."
 		}
 		for i := range 998 {
-			if err := os.WriteFile(filepath.Join(where, fmt.Sprintf("E2-%016d.txt", i)), nil, 0o666); err != nil {
+			if err := os.WriteFile(filepath.Join(where, fmt.Sprintf("E2-%016d.txt", i)), e.Bytes(), 0o666); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -301,5 +301,38 @@ func TestEvidence(t *testing.T) {
 		if _, err := s.Evidence(e); err != nil {
 			t.Errorf("again: %v", err)
 		}
+	}
+}
+
+// TestEvidenceOfOthers has a thousand files that a log could have made against itself:
+// what another key has signed is kept all the same.
+func TestEvidenceOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	equivocation := func(l *tlogtest.Log) *evidence.Evidence {
+		t.Helper()
+		evil := l.Fork(3)
+		evil.Grow("b", 20)
+		a, err := checkpoint.ParseNote(l.Head(9).Note)
+		b, err1 := checkpoint.ParseNote(evil.Head(9).Note)
+		e, err2 := evidence.New(l.Key, a, b, nil)
+		if err := errors.Join(err, err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	hostile, l := newLog(t, 20), tlogtest.New(t, "other.example", tlogclient.Tiles)
+	l.Grow("a", 20)
+	e := equivocation(hostile)
+	s := openState(t, dir, hostile.Key)
+	for i := range 1000 {
+		if err := os.WriteFile(filepath.Join(dir, "evidence", fmt.Sprintf("E2-%016d.txt", i)), e.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if name, err := s.Evidence(equivocation(hostile)); err == nil {
+		t.Errorf("after a thousand: %s", name)
+	}
+	if _, err := s.Evidence(equivocation(l)); err != nil {
+		t.Errorf("of another log: %v", err)
 	}
 }

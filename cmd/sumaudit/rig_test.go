@@ -29,6 +29,7 @@ import (
 
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/policy"
+	"example.org/sumlog/internal/testrace"
 	"example.org/sumlog/log"
 	"example.org/sumlog/log/quorum"
 )
@@ -43,7 +44,7 @@ var built = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	builtDir = dir
-	args := append([]string{"build", "-o", dir}, raceFlags...)
+	args := append([]string{"build", "-o", dir}, testrace.Flags()...)
 	args = append(args, "example.org/sumlog/cmd/sumlog", "example.org/sumlog/cmd/sumwitness")
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)

@@ -32,6 +32,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/testrace"
 )
 
 // sumwitness builds the real witness, once.
@@ -41,7 +42,7 @@ var sumwitness = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(dir, "sumwitness")
-	args := append([]string{"build", "-o", bin}, raceFlags...)
+	args := append([]string{"build", "-o", bin}, testrace.Flags()...)
 	out, err := exec.Command("go", append(args, "example.org/sumlog/cmd/sumwitness")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)

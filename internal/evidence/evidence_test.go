@@ -23,6 +23,7 @@ import (
 	"pgregory.net/rapid"
 
 	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/testrace"
 )
 
 var update = flag.Bool("update", false, "write golden files")
@@ -258,10 +259,13 @@ func TestFlip(t *testing.T) {
 			t.Parallel()
 			file := e.Bytes()
 			bits, step := []byte{1}, 1 // mostly another digit
-			if os.Getenv("CI") == "true" {
-				bits = []byte{1, 32, 128} // the other case, and not ASCII, too
-			} else if len(file) > 8<<10 {
+			switch {
+			case testrace.Enabled: // there is nothing here to race
 				step = 101
+			case os.Getenv("CI") == "true":
+				bits = []byte{1, 32, 128} // the other case, and not ASCII, too
+			case name != string(e.Kind()): // one file of each kind is enough
+				step = 31
 			}
 			observed := 0
 			for i := 0; i < len(file); i += step {
@@ -281,7 +285,7 @@ func TestFlip(t *testing.T) {
 					}
 				}
 			}
-			if e.Observation() && observed == 0 {
+			if e.Observation() && step == 1 && observed == 0 {
 				t.Error("no change made another observation") // the case above is dead
 			}
 			for i := 0; i < len(file); i += step {

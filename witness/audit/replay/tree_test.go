@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"example.org/sumlog/internal/record"
+	"example.org/sumlog/internal/testrace"
 )
 
 type stored []tlog.Hash
@@ -78,7 +79,7 @@ func TestHasherRandom(t *testing.T) {
 }
 
 func TestHasherAllocates(t *testing.T) {
-	if raceDetector {
+	if testrace.Enabled {
 		t.Skip("the race detector makes package sha256 allocate")
 	}
 	w := newWorker()

@@ -2,8 +2,8 @@
 // Use of this source code is governed by a BSD-style
 // license that can be found in the LICENSE file.
 
-//go:build !race
+//go:build race
 
-package replay
+package testrace
 
-const raceDetector = false
+const Enabled = true

@@ -37,7 +37,9 @@
 //
 // With a state directory, the next audit begins where this one ended. What it found
 // wrong with entries is kept with it and reported again: they are signed, and stay.
-// What services answered wrongly is not: they may have been repaired.
+// So are heads that exclude each other. What services answered wrongly is not: they
+// may have been repaired. But after such an audit, and one that could not compare all
+// tiles or the feed, the next begins where that one began, to find what was not.
 //
 // # What a crash leaves
 //

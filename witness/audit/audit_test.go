@@ -346,18 +346,21 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-func TestSpread(t *testing.T) {
+func TestPick(t *testing.T) {
 	var list []int64
 	for i := range int64(1000) {
 		list = append(list, i)
 	}
-	for _, n := range []int{1, 64, 999, 1000, 2000} {
-		some := spread(list, n)
-		if len(some) != min(n, 1000) || some[len(some)-1] != 999 || !slices.IsSorted(some) || len(slices.Compact(slices.Clone(some))) != len(some) {
+	for _, n := range []int{2, 64, 999, 1000, 2000} {
+		some := pick(list, n)
+		if len(some) != min(n, 1000) || some[0] != 0 || some[len(some)-1] != 999 || !slices.IsSorted(some) || len(slices.Compact(slices.Clone(some))) != len(some) {
 			t.Errorf("%d: %v", n, some)
 		}
 	}
-	if got := spread(nil, 5); len(got) != 0 {
+	if slices.Equal(pick(list, 64), pick(list, 64)) {
+		t.Error("the same sizes twice")
+	}
+	if got := pick(nil, 5); len(got) != 0 {
 		t.Error(got)
 	}
 }

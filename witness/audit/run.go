@@ -11,8 +11,11 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math/rand/v2"
 	"net/url"
 	"slices"
+	"sync"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -38,12 +41,21 @@ type run struct {
 	tree     tlogclient.Head
 	sizes    []int64 // of old publications whose partial tiles are compared
 	replayed *replay.Result
+
+	archived bool     // there is an archive
+	offered  []string // see offers; nil before that is known
+
+	mu     sync.Mutex
+	forked bool // the log was found to have signed heads that exclude each other
 }
 
 // progress is what the next audit begins with.
 type progress struct {
 	Snapshot *replay.Snapshot
 	Next     int64 // the record that the next sample begins with
+
+	// Offers are the checks of services that the site had, at whatever audit.
+	Offers []string `json:",omitempty"`
 
 	// Found is what was wrong with entries, by check.
 	Found []report.Data `json:",omitempty"`
@@ -63,7 +75,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	}
 	r.set, err = heads.New(heads.Config{
 		Key: r.c.Key, Policy: r.c.Policy, MaxAge: r.c.MaxAge, Now: r.c.Now,
-		Log: r.site.Log(), Report: &r.report, Keep: r.state.Evidence,
+		Log: r.site.Log(), Report: &r.report, Keep: r.evidence,
 	})
 	if err != nil {
 		return err
@@ -84,6 +96,10 @@ func (r *run) all(ctx context.Context) (err error) {
 	if err := r.set.Check(ctx, roots); err != nil || replayErr != nil {
 		return errors.Join(replayErr, err)
 	}
+	if r.replayed == nil && r.report.Check("A3", "", "").Data().Result != report.Stale {
+		// The heads that would show it are lost; the snapshot knows all the same.
+		r.report.Check("A3", "", "").Findf(report.Stale, "the log shows size %d, and %d entries were replayed before", r.tree.Size, r.from())
+	}
 	if r.replayed == nil || !r.replayed.Sound {
 		return nil // it is in the report, and nothing is proven that could be compared
 	}
@@ -91,6 +107,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	if err := r.derived(ctx, &next); err != nil {
 		return err
 	}
+	r.offered = r.offers()
 	return r.keep(next)
 }
 
@@ -150,8 +167,12 @@ func (n *names) Load(int64) ([]uint64, error) {
 }
 
 // tries is how often the heads are read until the checkpoint is not behind the
-// tree head: between the two readings a log publishes.
+// tree head, or the archive: between two readings a log publishes. Answers may be
+// kept by a cache for a few seconds, which are worth a pause.
 const tries = 3
+
+// pause is that pause. Tests change it.
+var pause = 2 * time.Second
 
 // collect collects the heads, and decides which tree is audited.
 func (r *run) collect(ctx context.Context) error {
@@ -224,13 +245,20 @@ func (r *run) archive(ctx context.Context) error {
 	if r.begin.Snapshot != nil {
 		after = max(0, r.begin.Snapshot.Size-1)
 	}
+	r.archived = true
 	for p, err := range r.site.Archive(ctx, after) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if errors.Is(err, fs.ErrNotExist) {
+			r.archived = false
+		}
 		// What was published since is left for the next audit: each such head
 		// would need a proof, of which heads makes a limited number.
-		if err != nil || p.Size > r.tree.Size {
+		if err == nil && p.Size > r.tree.Size {
+			return r.published(ctx, p.Size)
+		}
+		if err != nil {
 			break
 		}
 		if lines++; lines > maxArchive {
@@ -241,19 +269,57 @@ func (r *run) archive(ctx context.Context) error {
 		r.set.Add(heads.Archived, "archive", p.TreeHead, nil)
 		r.sizes = append(r.sizes, p.Size)
 	}
-	r.sizes = spread(slices.Compact(r.sizes), maxPartial)
 	return nil
 }
 
-// spread returns at most n of list, as even as can be, the last of it among them.
-func spread(list []int64, n int) []int64 {
+// published makes sure that the log shows what its archive has: or it could keep the
+// one small, and have what nobody compares in the other.
+func (r *run) published(ctx context.Context, size int64) error {
+	largest := int64(0)
+	for i := range tries {
+		if i > 0 {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(pause):
+			}
+		}
+		seen, err := r.site.Heads(ctx)
+		if err != nil && !errors.Is(err, tlogclient.ErrHead) {
+			return err
+		}
+		for _, s := range seen {
+			largest = max(largest, s.Head.Size)
+			// The next audit is to be shown no less.
+			if err := r.state.Saw(s.Head); err != nil {
+				return err
+			}
+		}
+		if largest >= size {
+			return nil
+		}
+	}
+	r.report.Check("A3", "", "").Findf(report.Stale, "the log shows size %d, and its archive has size %d", largest, size)
+	return nil
+}
+
+// partialSizes returns the old publications whose partial tiles are compared: a
+// choice that the log cannot foresee, and with it the oldest and the newest.
+func (r *run) partialSizes() []int64 {
+	r.sizes = slices.Compact(r.sizes)
+	return pick(r.sizes, maxPartial)
+}
+
+// pick returns at most n of list, in order, its ends among them.
+func pick(list []int64, n int) []int64 {
 	if len(list) <= n {
-		return list
+		return slices.Clone(list)
 	}
-	some := make([]int64, 0, n)
-	for i := 1; i <= n; i++ {
-		some = append(some, list[len(list)*i/n-1])
+	some := []int64{list[0], list[len(list)-1]}
+	for _, i := range rand.Perm(len(list) - 2)[:n-2] {
+		some = append(some, list[1+i])
 	}
+	slices.Sort(some)
 	return some
 }
 
@@ -267,15 +333,23 @@ func (r *run) replay(ctx context.Context) error {
 	}
 	res, err := replay.Run(ctx, replay.Config{
 		Log: r.site.Log(), Other: r.other(), Tree: r.tree.Tree(),
-		From: from, Sizes: r.set.Sizes(), PartialSizes: append(r.sizes, r.tree.Size), Compare: true,
+		From: from, Sizes: r.set.Sizes(), PartialSizes: append(r.partialSizes(), r.tree.Size), Compare: true,
 		Parallel: r.c.Parallel, Cache: r.state.Cache(), Names: &r.names,
-		Key: r.c.Key, Head: r.tree, URL: r.site.URL, Report: &r.report, Keep: r.state.Evidence, Now: r.c.Now,
+		Key: r.c.Key, Head: r.tree, URL: r.site.URL, Report: &r.report, Keep: r.evidence, Now: r.c.Now,
 		Progress: func(done, total int64) { r.c.Progress("replaying the log", done, total) },
 	})
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
 	r.replayed = res
+	if n := len(r.sizes); n > maxPartial {
+		b4 := r.report.Check("B4", "", "")
+		why := fmt.Sprintf("%d of %d earlier sizes were compared, chosen at random", maxPartial, n)
+		if gone := b4.Data().Skipped; gone != "" {
+			why += "; " + gone
+		}
+		b4.Skip("%s", why)
+	}
 	return nil
 }
 
@@ -300,7 +374,7 @@ func (r *run) derived(ctx context.Context, next *int64) error {
 		},
 		Sample: r.c.Sample, Next: next, Tags: r.c.Tags,
 		Public: r.public(ctx), Private: r.c.Private,
-		Parallel: r.c.Parallel, Report: &r.report, Keep: r.state.Evidence, Now: r.c.Now,
+		Parallel: r.c.Parallel, Report: &r.report, Keep: r.evidence, Now: r.c.Now,
 		Progress: func(done, total int64) { r.c.Progress("checking what is derived from it", done, total) },
 	})
 }
@@ -326,30 +400,12 @@ func (r *run) from() int64 {
 	return r.begin.Snapshot.Size
 }
 
-// keep remembers how far this audit came. A tree that contradicts a head, or could
-// not be compared with one, is no place to go on from.
-func (r *run) keep(next int64) error {
-	for _, d := range r.report.Checks() {
-		switch d.ID {
-		case "A2", "A3", "A4", "B1":
-			if d.Result != report.OK && d.Result != report.Skipped {
-				return nil
-			}
-		}
-	}
-	found := entryFindings(merge(r.begin.Found, r.report.Checks()))
-	if err := r.state.KeepHead(r.tree); err != nil {
-		return err
-	}
-	if err := r.state.SetProgress(progress{r.replayed.Snapshot, next, found}); err != nil {
-		return err
-	}
-	return r.state.Forget(r.tree.Size)
-}
-
 // result makes the summary.
 func (r *run) result(err error) *Result {
 	r.require(err)
+	if err == nil && r.offered != nil {
+		r.vanished()
+	}
 	s := &report.Summary{
 		Tool: r.c.Tool, Time: r.c.Now().UTC(), Log: r.c.Key.String(), URL: withoutPassword(r.c.URL),
 		Result: report.OK,
@@ -388,7 +444,9 @@ func (r *run) require(err error) {
 		made[d.ID] = d.Result != report.Skipped
 	}
 	for _, id := range ids {
-		if made[id] || !slices.Contains(r.c.Require, id) && !slices.Contains(r.c.Require, All) {
+		all := slices.Contains(r.c.Require, All) && !slices.Contains(never, id) &&
+			(id != "A3" || r.begin.Snapshot != nil) // which needs an audit before
+		if made[id] || !all && !slices.Contains(r.c.Require, id) {
 			continue
 		}
 		r.report.Check(id, "", "").Findf(report.Failed, "required, and not made")

@@ -149,7 +149,7 @@ type auditor struct {
 	d1, d2, d3, d4, d5, d6, d7, d9 *report.Check
 	v1, v2, v3                     *report.Check
 
-	lookups, lookups2                *surface // of the log itself and where a proxy carries it
+	lookups, lookups2               *surface // of the log itself and where a proxy carries it
 	mirror, lists1, lists2, latest2 *surface // lists elsewhere and under /cached-only/
 
 	mu      sync.Mutex

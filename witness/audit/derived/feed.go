@@ -87,6 +87,9 @@ func (a *auditor) feed(ctx context.Context) error {
 	if err == nil && w.there {
 		err = a.queries(ctx)
 	}
+	if err == nil && len(w.rest.lines) > 0 {
+		err = a.since(ctx, w.rest, w.odd)
+	}
 	r.drain()
 	return err
 }
@@ -108,6 +111,7 @@ type walk struct {
 	back  bool      // the line before was one that had been there
 	odd   int       // lines that there may be before cur, of entries that are no records
 	loose bool      // the time before cur is not known for certain
+	rest  page      // what the feed has after the last entry
 }
 
 // run walks from entry start on. Its error is that of the log's entries.
@@ -150,7 +154,54 @@ func (w *walk) run(start int64) error {
 		}
 		query = fmt.Sprintf("since=%s&limit=%d", stamp(w.last.Add(time.Microsecond)), feedPage)
 	}
+	if w.there && len(w.rest.lines) == 0 && w.wrong == 0 {
+		p, err := a.page(w.ctx, query)
+		if err != nil || p.absent() {
+			a.failed(w.ctx, a.v3, a.tree.N, "feed: %s: %d %v", p.path, p.status, err)
+			return nil
+		}
+		w.rest = p
+	}
 	return nil
+}
+
+// since looks for the lines after the last entry in what the log has grown by: its
+// newest head, which is read after them, covers whatever could be in the feed. So many
+// lines as odd may be of entries that are no records.
+func (a *auditor) since(ctx context.Context, p page, odd int) error {
+	h, err := a.log.Head(ctx)
+	if err == nil {
+		_, err = a.log.Extend(ctx, a.c.Head, h)
+	}
+	if err != nil {
+		a.failed(ctx, a.v3, a.tree.N, "feed: what was logged since could not be compared: %v", err)
+		return ctx.Err()
+	}
+	lines := p.lines
+	for e, err := range replay.Entries(ctx, a.log, h.Tree(), a.tree.N, h.Size) {
+		if err != nil {
+			a.failed(ctx, a.v3, a.tree.N, "feed: what was logged since could not be compared: %v", err)
+			return ctx.Err()
+		}
+		cur, ok := parseEntry(e)
+		if !ok {
+			odd++ // see skip
+			continue
+		}
+		for odd > 0 && len(lines) > 0 && !lines[0].names(cur) {
+			lines, odd = lines[1:], odd-1
+		}
+		if len(lines) == 0 || !lines[0].names(cur) {
+			break
+		}
+		lines, odd = lines[1:], 0
+	}
+	if len(lines) > odd {
+		l := lines[0]
+		a.misbehaves(ctx, a.v3, report.Finding{Result: report.Misbehaviour,
+			Text: fmt.Sprintf("feed: after entry %d it has %.200q %.100q, which is not what was logged next (%s)", a.tree.N-1, l.Path, l.Version, p.path)}, nil)
+	}
+	return ctx.Err()
 }
 
 // step goes to the next entry.
@@ -180,8 +231,12 @@ func (w *walk) page(p page) error {
 			if err := w.skip(); err != nil {
 				return err
 			}
-			if !w.more || w.wrong >= report.MaxFindings {
-				return nil // the log has grown since, or it is enough
+			if !w.more {
+				w.rest = page{p.answer, p.lines[i:]} // the log may have grown since
+				return nil
+			}
+			if w.wrong >= report.MaxFindings {
+				return nil // it is enough
 			}
 			if l.names(w.cur) {
 				w.loose = !w.time(p, l)

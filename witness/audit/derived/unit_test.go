@@ -323,3 +323,15 @@ func FuzzScanZip(f *testing.F) {
 		}
 	})
 }
+
+// TestLongList takes no list for one that is longer than any can be: it would take
+// memory without need.
+func TestLongList(t *testing.T) {
+	list := strings.Repeat("v1.0.0\n", maxVersions)
+	if got, ok := parseList([]byte(list)); !ok || len(got) != maxVersions {
+		t.Errorf("%d versions, %v", len(got), ok)
+	}
+	if _, ok := parseList([]byte(list + "v1.0.0\n")); ok {
+		t.Error("one more is a list too")
+	}
+}

@@ -31,14 +31,15 @@ verify finds them. What cannot be proven is not in the file, is said, and makes
 the exit code 1; what verify would say of the lines is verify's.
 
 With -reanchor, no GO.SUM is read: the records of an old bundle are tied to the
-log's newest checkpoint, by a proof that this is a later state of the same log.
+log's newest checkpoint, by a proof that this is a later state of the same log. Of
+a log that has not grown since, the bundle is written as it was.
 `,
 	Flags: []string{"vkey", "policy", "max-age", "state", "private", "reanchor", "o"},
 	NArgs: func(int) bool { return true },
 	Run:   runBundle,
 	Usage: map[string]string{
-		"max-age": "how old the cosignatures that -policy wants may be (default: any age)",
-		"private": "module paths that are told to nobody, as in GOPRIVATE (default: what\n\"go env GONOSUMDB\" says)",
+		"max-age": usageMaxAge,
+		"private": usagePrivate,
 	},
 }
 
@@ -56,10 +57,7 @@ var bundleSettings = []cli.Setting[*call]{
 }
 
 func runBundle(ctx context.Context, c *call) error {
-	url, args := "", c.Args
-	if len(args) > 0 && isURL(args[0]) {
-		url, args = args[0], args[1:]
-	}
+	url, args := cutURL(c.Args)
 	if c.bundle.reanchor != "" && len(args) > 0 {
 		return cli.Usagef("-reanchor reads no go.sum")
 	}
@@ -78,16 +76,12 @@ func runBundle(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.open(ctx, a)
+	mods := in.modules(private)
+	s, set, paths, err := c.proven(ctx, a, mods)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	mods := in.modules(private)
-	set, paths, err := c.proveAll(ctx, s, mods)
-	if err != nil {
-		return err
-	}
 	if set.Untrusted != nil {
 		return withCode(exitStale, set.Untrusted)
 	}
@@ -111,7 +105,7 @@ func runBundle(ctx context.Context, c *call) error {
 	fmt.Fprintf(c.Stderr, "%d records and %d hashes; size %d of %s\n", len(b.Records()), b.Hashes(), b.Newest().Size, b.Key())
 	switch {
 	case len(paths) > 0:
-		return withCode(exitMisbehaviour, errors.New("the log contradicts itself"))
+		return errContradiction
 	case missing > 0:
 		return fmt.Errorf("%d of %d module versions are not in the bundle", missing, len(mods))
 	}
@@ -131,16 +125,12 @@ func (c *call) reanchor(ctx context.Context, a authority) error {
 	if old.Key().String() != a.trust.Key.String() {
 		return fmt.Errorf("%s: %w: %v", c.bundle.reanchor, gosum.ErrKey, old.Key())
 	}
-	s, err := c.open(ctx, a)
+	// Without modules, it compares the heads.
+	s, set, _, err := c.proven(ctx, a, nil)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	// Without modules, it compares the heads.
-	set, _, err := c.proveAll(ctx, s, nil)
-	if err != nil {
-		return err
-	}
 	if set.Untrusted != nil {
 		return withCode(exitStale, set.Untrusted)
 	}
@@ -153,8 +143,11 @@ func (c *call) reanchor(ctx context.Context, a authority) error {
 			return err
 		}
 	}
-	if set.Head.Tree() == old.First().Tree() {
-		return fmt.Errorf("the log is still at size %d, as in %s", set.Head.Size, c.bundle.reanchor)
+	if set.Head.Tree() == old.Newest().Tree() {
+		done, err := c.unchanged(a, old, file)
+		if done || err != nil {
+			return err
+		}
 	}
 	proof, err := s.site.Log().Extend(ctx, old.First(), set.Head)
 	if err != nil {
@@ -170,4 +163,22 @@ func (c *call) reanchor(ctx context.Context, a authority) error {
 	}
 	fmt.Fprintf(c.Stderr, "%d records of size %d, anchored at size %d of %s\n", len(b.Records()), b.First().Size, b.Newest().Size, b.Key())
 	return c.writeResult(c.opts.out, b.Bytes())
+}
+
+// unchanged writes an old bundle as it is, if its newest checkpoint, of the tree that
+// the log still has, counts. If it does not, the log's own can take its place where
+// it is not what the records are proven under.
+func (c *call) unchanged(a authority, old *bundle.Bundle, file []byte) (done bool, err error) {
+	fmt.Fprintf(c.Stderr, "the log is still at size %d, as in %s\n", old.Newest().Size, c.bundle.reanchor)
+	note, err := checkpoint.ParseNote(old.Newest().Note)
+	if err != nil {
+		return false, err
+	}
+	if _, err = a.trust.Check(old.Key(), note); err == nil {
+		return true, c.writeResult(c.opts.out, file)
+	}
+	if old.Newest().Size > old.First().Size {
+		return false, nil
+	}
+	return false, withCode(exitStale, fmt.Errorf("%s: %w", c.bundle.reanchor, err))
 }

@@ -6,8 +6,10 @@ package main
 
 import (
 	"encoding/json"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"example.org/sumlog/internal/testauthority"
 	"example.org/sumlog/witness/audit/gosum"
@@ -21,14 +23,20 @@ func TestBundle(t *testing.T) {
 	offline := []string{"verify", "-vkey", d.VKey(), "-policy", "policy"}
 	d.want(0, append(offline, "-bundle", "old.bundle")...)
 	d.says("sound: 12 ok; proven at size 600")
-	d.want(1, d.online("bundle", "-reanchor", "old.bundle", "-o", "new.bundle")...)
-	d.says("still at size 600")
+	d.want(0, d.online("bundle", "-reanchor", "old.bundle", "-o", "new.bundle")...)
+	if !strings.Contains(d.err, "still at size 600") || d.read("new.bundle") != d.read("old.bundle") {
+		t.Errorf("of a log that has not grown, a bundle is made anew: %s", d.err)
+	}
 
 	d.Grow(100)
 	d.Publish()
 	d.want(0, d.online("bundle", "-reanchor", "old.bundle", "-o", "new.bundle")...)
 	d.want(0, append(offline, "-bundle", "new.bundle")...)
 	d.says("sound: 12 ok; proven at size 700")
+	d.want(0, d.online("bundle", "-reanchor", "new.bundle", "-o", "same.bundle")...)
+	if !strings.Contains(d.err, "still at size 700") || d.read("same.bundle") != d.read("new.bundle") {
+		t.Errorf("of a log that has not grown again, a bundle is made anew: %s", d.err)
+	}
 	d.Grow(1)
 	d.Publish()
 	d.want(0, d.online("bundle", "-reanchor", "new.bundle", "-o", "newer.bundle")...)
@@ -55,6 +63,36 @@ func TestBundle(t *testing.T) {
 	d.want(4, d.online("bundle", "-reanchor", "newer.bundle", "-o", "x.bundle")...)
 	_, path, _ := strings.Cut(strings.TrimSpace(d.out), "evidence: ")
 	d.want(4, "evidence", path)
+}
+
+// A log that has not grown, and an old checkpoint that does not count by the policy:
+// to write the bundle unchanged would say that it does.
+func TestReanchorUntrusted(t *testing.T) {
+	d := newDesk(t)
+	d.write("go.sum", d.sum(0))
+	few := func(size int64) {
+		note := d.Cosigned(size, time.Now(), 0).Bytes()
+		d.Tamper(func(path string, _ url.Values, status int, body []byte) (int, []byte) {
+			if strings.HasSuffix(path, "/checkpoint") {
+				body = note
+			}
+			return status, body
+		})
+	}
+	few(600)
+	d.want(0, d.online("bundle", "-o", "old.bundle")...)
+	d.Mend()
+	d.want(5, d.online("bundle", "-policy", "policy", "-reanchor", "old.bundle", "-o", "new.bundle")...)
+	d.says("still at size 600")
+
+	d.Grow(1)
+	d.Publish()
+	few(601)
+	d.want(0, d.online("bundle", "-reanchor", "old.bundle", "-o", "few.bundle")...)
+	d.want(5, "verify", "-policy", "policy", "-bundle", "few.bundle")
+	d.Mend()
+	d.want(0, d.online("bundle", "-policy", "policy", "-reanchor", "few.bundle", "-o", "new.bundle")...)
+	d.want(0, "verify", "-policy", "policy", "-bundle", "new.bundle")
 }
 
 func TestReport(t *testing.T) {
@@ -130,6 +168,12 @@ func TestProve(t *testing.T) {
 	if d.out != d.sum(10) {
 		t.Errorf("it prints %q", d.out)
 	}
+	d.says("entry 10 at size 600 of " + d.Authority.Name() + "\n")
+	d.want(0, "prove", "-policy", "policy", "-check", "p.tlog-proof", name)
+	d.says("entry 10 at size 600 of " + d.Authority.Name() + "\n")
+	d.write("head.tlog-proof", strings.Split(d.read("p.tlog-proof"), "\n\n")[0]+"\n\n"+string(d.TreeHead(600).Bytes()))
+	d.want(0, "prove", "-vkey", d.VKey(), "-check", "head.tlog-proof", name)
+	d.says("entry 10 at size 600 of " + d.Authority.Name() + "\n")
 	d.write("go.sum", d.sum(9, 10, 11))
 	d.want(0, append(check, "go.sum")...)
 	d.want(0, append(check, "go.sum", name, "-policy", "policy")...)

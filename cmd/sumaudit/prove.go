@@ -45,7 +45,7 @@ Exit code 3 is for a record that is another one than FILE has.
 	NArgs: func(n int) bool { return n <= 2 },
 	Run:   runProve,
 	Usage: map[string]string{
-		"max-age": "how old the cosignatures that -policy wants may be (default: any age)",
+		"max-age": usageMaxAge,
 	},
 }
 
@@ -66,10 +66,7 @@ func runProve(ctx context.Context, c *call) error {
 	if c.prove.check != "" {
 		return c.checkProof(ctx)
 	}
-	url, args := "", c.Args
-	if len(args) > 0 && isURL(args[0]) {
-		url, args = args[0], args[1:]
-	}
+	url, args := cutURL(c.Args)
 	if len(args) != 1 {
 		return cli.Usagef("prove needs one PATH@VERSION")
 	}
@@ -81,22 +78,18 @@ func runProve(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.open(ctx, a)
+	s, set, paths, err := c.proven(ctx, a, []module.Version{m})
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	set, paths, err := c.proveAll(ctx, s, []module.Version{m})
-	if err != nil {
-		return err
-	}
 	for _, path := range paths {
 		fmt.Fprintf(c.Stderr, "evidence: %s\n", path)
 	}
 	e, v, reason := set.Find(m.Path, m.Version)
 	switch {
 	case len(paths) > 0:
-		return withCode(exitMisbehaviour, errors.New("the log contradicts itself"))
+		return errContradiction
 	case v != gosum.OK:
 		return fmt.Errorf("%s: %s: %s", m, v, reason)
 	case set.Untrusted != nil:
@@ -145,7 +138,7 @@ func (c *call) checkProof(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.prove.check, err)
 	}
-	head, err := checkHead(a.trust, p.Checkpoint)
+	head, key, err := checkHead(a.trust, p.Checkpoint)
 	if errors.Is(err, policy.ErrQuorum) || errors.Is(err, gosum.ErrTooOld) {
 		err = withCode(exitStale, err)
 	}
@@ -162,7 +155,7 @@ func (c *call) checkProof(ctx context.Context) error {
 		}
 		return err
 	}
-	fmt.Fprintf(c.Stderr, "entry %d at size %d of %s\n", p.Index, head.Size, head.Origin)
+	fmt.Fprintf(c.Stderr, "entry %d at size %d of %s\n", p.Index, head.Size, key.Name())
 	return c.writeResult(c.opts.out, text)
 }
 
@@ -229,7 +222,7 @@ func recordOf(p tlogproof.Proof, m module.Version, lines []gosum.Claim) (text []
 }
 
 // checkHead finds the key that has signed a checkpoint among those trusted.
-func checkHead(t gosum.Trust, n checkpoint.Note) (tlogclient.Head, error) {
+func checkHead(t gosum.Trust, n checkpoint.Note) (tlogclient.Head, *checkpoint.Key, error) {
 	keys := []*checkpoint.Key{t.Key}
 	if t.Key == nil {
 		keys = nil
@@ -241,10 +234,11 @@ func checkHead(t gosum.Trust, n checkpoint.Note) (tlogclient.Head, error) {
 	for _, key := range keys {
 		if _, err = t.Check(key, n); !errors.Is(err, tlogclient.ErrHead) {
 			if err != nil {
-				return tlogclient.Head{}, err
+				return tlogclient.Head{}, nil, err
 			}
-			return tlogclient.ParseHead(n.Bytes(), "", key)
+			head, err := tlogclient.ParseHead(n.Bytes(), "", key)
+			return head, key, err
 		}
 	}
-	return tlogclient.Head{}, err
+	return tlogclient.Head{}, nil, err
 }

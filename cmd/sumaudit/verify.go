@@ -6,9 +6,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"example.org/sumlog/internal/checkpoint"
@@ -50,9 +53,17 @@ Each line is ok, or else one of
 
 Exit code 3 is for a mismatch, and with -require-logged for not-logged, private
 and unknown-hash too; 1 for what is not-logged, malformed or unchecked; 4 if
-the log has shown two histories, or a lookup contradicts the log; 5 if the
+the log has shown two histories, or a lookup or a zip contradicts it; 5 if the
 checkpoint is smaller than one seen before, or -policy is not met. Without
 -state, no run knows of another.
+
+With -vendor, vendor/modules.txt is not compared with go.mod: "go build
+-mod=vendor" does that.
+
+A report is not signed: whoever can write it can leave lines out, or say what he
+likes of lines that are not proven. -again shows that what is in it follows from
+its proofs, and that lines are those of files that are here; keep it where it is
+known who wrote it.
 
 The arguments of gosumcheck mean what they mean there: -h, -k, -u and -v.
 `,
@@ -63,8 +74,8 @@ The arguments of gosumcheck mean what they mean there: -h, -k, -u and -v.
 	NArgs: func(int) bool { return true },
 	Run:   runVerify,
 	Usage: map[string]string{
-		"max-age": "how old the cosignatures that -policy wants may be (default: any age)",
-		"private": "module paths that are told to nobody, as in GOPRIVATE (default: what\n\"go env GONOSUMDB\" says)",
+		"max-age": usageMaxAge,
+		"private": usagePrivate,
 	},
 }
 
@@ -191,13 +202,10 @@ func runVerify(ctx context.Context, c *call) error {
 // together.
 func (c *call) verifyArgs() (url string, args []string, err error) {
 	v := c.verify
-	args, url = c.Args, v.url
-	if len(args) > 0 && isURL(args[0]) {
-		if url != "" {
-			return "", nil, cli.Usagef("URL and -u say the same thing")
-		}
-		url, args = args[0], args[1:]
+	if url, args = cutURL(c.Args); url != "" && v.url != "" {
+		return "", nil, cli.Usagef("URL and -u say the same thing")
 	}
+	url = cmp.Or(url, v.url)
 	kinds := 0
 	for _, b := range []bool{v.cache, v.vendor, v.binary, v.again != ""} {
 		if b {
@@ -224,19 +232,17 @@ func (c *call) verifyArgs() (url string, args []string, err error) {
 }
 
 func (c *call) verifyOnline(ctx context.Context, a authority, in *verifyInput, r *gosum.Report) error {
-	s, err := c.open(ctx, a)
+	s, set, paths, err := c.proven(ctx, a, in.modules(r.Private))
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	set, paths, err := c.proveAll(ctx, s, in.modules(r.Private))
+	z := &zips{session: s, set: set}
+	claims, err := in.all(ctx, c, r.Private, set, z)
 	if err != nil {
 		return err
 	}
-	claims, err := in.all(ctx, c, r.Private, set, s)
-	if err != nil {
-		return err
-	}
+	paths = append(paths, z.evidence...)
 	r.Fill(gosum.Judge(claims, r.Private, set))
 	r.Log, r.URL, r.Evidence = set.Key.String(), s.site.URL, paths
 	r.Checkpoint, r.Size = string(set.Head.Note), set.Head.Size
@@ -270,7 +276,7 @@ func (c *call) verifyOffline(ctx context.Context, a authority, in *verifyInput, 
 	}
 	r.Trusted(cosignatures, err)
 	f := gosum.FromBundle(b)
-	claims, err := in.all(ctx, c, r.Private, f, nil)
+	claims, err := in.all(ctx, c, r.Private, f, &zips{})
 	if err != nil {
 		return err
 	}
@@ -299,6 +305,9 @@ func (c *call) verifyAgain(a authority) error {
 	case r.Policy != "":
 		fmt.Fprintln(c.Stderr, "the policy is the report's own; -policy FILE says yours")
 	}
+	if r.Private != "" {
+		fmt.Fprintf(c.Stderr, "%s\n", clean([]byte("private by the report: "+r.Private)))
+	}
 	if err := compareInputs(c.Stderr, r); err != nil {
 		return err
 	}
@@ -311,6 +320,13 @@ func (c *call) verifyAgain(a authority) error {
 // printVerified prints what came of a verification, and writes the files that are
 // wanted.
 func (c *call) printVerified(r *gosum.Report) error {
+	if len(r.Lines) == 0 {
+		var names []string
+		for _, in := range r.Inputs {
+			names = append(names, in.Name)
+		}
+		fmt.Fprintf(c.Stderr, "nothing was verified: there is no line in %s\n", clean([]byte(strings.Join(names, ", "))))
+	}
 	if c.verify.report != "" {
 		data, err := r.Bytes()
 		if err != nil {
@@ -321,7 +337,11 @@ func (c *call) printVerified(r *gosum.Report) error {
 		}
 	}
 	if c.verify.sarif != "" {
-		data, err := r.SARIF()
+		dir, err := os.Getwd()
+		if err != nil {
+			return err
+		}
+		data, err := r.SARIF(dir)
 		if err != nil {
 			return err
 		}
@@ -370,7 +390,7 @@ func verifiedText(r *gosum.Report, verbose bool) []byte {
 func verified(r *gosum.Report) error {
 	switch {
 	case len(r.Evidence) > 0:
-		return withCode(exitMisbehaviour, errors.New("the log contradicts itself"))
+		return errContradiction
 	case r.Outcome == gosum.Different:
 		return withCode(exitMismatch, errors.New("not all is what the log has"))
 	case r.Untrusted != "":

@@ -65,6 +65,20 @@ func goEnv(ctx context.Context) (map[string]string, error) {
 	return env, nil
 }
 
+// What settings mean to verify, bundle and prove.
+const (
+	usageMaxAge  = "how old the cosignatures that -policy wants may be (default: any age)"
+	usagePrivate = "module paths that are told to nobody, as in GOPRIVATE (default: what\n\"go env GONOSUMDB\" says)"
+)
+
+// cutURL takes the URL off the front of arguments, if there is one.
+func cutURL(args []string) (url string, rest []string) {
+	if len(args) > 0 && isURL(args[0]) {
+		return args[0], args[1:]
+	}
+	return "", args
+}
+
 // isURL reports whether an argument is where a log is, rather than a file.
 func isURL(arg string) bool { return strings.Contains(arg, "://") }
 
@@ -195,7 +209,8 @@ func (c *call) open(ctx context.Context, a authority) (s *session, err error) {
 			return nil, err
 		}
 	}
-	if s.state, err = state.Open(c.opts.state, a.trust.Key); err != nil {
+	if s.state, err = c.openState(ctx, a.trust.Key); err != nil {
+		s.http.Close()
 		return nil, err
 	}
 	cfg := site.Config{HTTP: s.http, URL: s.url, Key: a.trust.Key, Cache: s.state.Cache()}
@@ -204,6 +219,35 @@ func (c *call) open(ctx context.Context, a authority) (s *session, err error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// How long to wait for a state that another process has open, and how often to look.
+const (
+	stateWait = 10 * time.Second
+	statePoll = 100 * time.Millisecond
+)
+
+// openState opens the state, which a "log -watch" has open for as long as each of its
+// audits takes.
+func (c *call) openState(ctx context.Context, key *checkpoint.Key) (*state.State, error) {
+	s, err := state.Open(c.opts.state, key)
+	if !errors.Is(err, durable.ErrLocked) {
+		return s, err
+	}
+	fmt.Fprintf(c.Stderr, "waiting for %s, which another process has open\n", c.opts.state)
+	ctx, cancel := context.WithTimeout(ctx, stateWait)
+	defer cancel()
+	tick := time.NewTicker(statePoll)
+	defer tick.Stop()
+	for errors.Is(err, durable.ErrLocked) {
+		select {
+		case <-ctx.Done():
+			return nil, cli.Hint(err, "an audit of this log is running with it: try again later, or with -state OTHER")
+		case <-tick.C:
+			s, err = state.Open(c.opts.state, key)
+		}
+	}
+	return s, err
 }
 
 func (s *session) close() {
@@ -237,6 +281,22 @@ func (s *session) locate(ctx context.Context) (string, error) {
 	}
 	return "https://" + name, nil
 }
+
+// proven finds the log, and proves the records of mods. The caller closes the session,
+// if there is no error.
+func (c *call) proven(ctx context.Context, a authority, mods []module.Version) (s *session, set *gosum.Set, paths []string, err error) {
+	if s, err = c.open(ctx, a); err != nil {
+		return nil, nil, nil, err
+	}
+	if set, paths, err = c.proveAll(ctx, s, mods); err != nil {
+		s.close()
+		return nil, nil, nil, err
+	}
+	return s, set, paths, nil
+}
+
+// errContradiction is the error of whoever has written evidence.
+var errContradiction = withCode(exitMisbehaviour, errors.New("something contradicts what the log has signed"))
 
 // proveAll proves the records of mods, and reports what is wrong with the log.
 func (c *call) proveAll(ctx context.Context, s *session, mods []module.Version) (*gosum.Set, []string, error) {

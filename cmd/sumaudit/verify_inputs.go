@@ -5,20 +5,28 @@
 package main
 
 import (
+	"archive/zip"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"golang.org/x/mod/module"
 	modzip "golang.org/x/mod/zip"
 
 	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/record"
 	"example.org/sumlog/witness/audit/gosum"
 	"example.org/sumlog/witness/audit/modfiles"
@@ -31,23 +39,15 @@ type verifyInput struct {
 	vendors []*modfiles.Vendor // their claims are made when records are known
 }
 
-// The kinds of inputs.
-const (
-	kindSum    = "go.sum"
-	kindCache  = "cache"
-	kindVendor = "vendor"
-	kindBinary = "binary"
-)
-
 func (c *call) verifyInputs(ctx context.Context, args []string) (*verifyInput, error) {
-	kind := kindSum
+	kind := gosum.KindSum
 	switch {
 	case c.verify.cache:
-		kind = kindCache
+		kind = gosum.KindCache
 	case c.verify.vendor:
-		kind = kindVendor
+		kind = gosum.KindVendor
 	case c.verify.binary:
-		kind = kindBinary
+		kind = gosum.KindBinary
 	}
 	if len(args) == 0 {
 		var err error
@@ -66,10 +66,10 @@ func (c *call) verifyInputs(ctx context.Context, args []string) (*verifyInput, e
 
 func defaultInputs(ctx context.Context, kind string) (names []string, err error) {
 	switch kind {
-	case kindCache:
+	case gosum.KindCache:
 		env, err := goEnv(ctx)
 		return []string{env["GOMODCACHE"]}, err
-	case kindVendor:
+	case gosum.KindVendor:
 		return []string{"vendor"}, nil
 	}
 	for _, name := range []string{"go.sum", "go.work.sum"} {
@@ -87,17 +87,17 @@ func (in *verifyInput) add(ctx context.Context, c *call, kind, name string) (err
 	input := gosum.Input{Kind: kind, Name: name}
 	var claims []gosum.Claim
 	switch kind {
-	case kindSum:
+	case gosum.KindSum:
 		input, claims, err = readSum(name)
-	case kindBinary:
+	case gosum.KindBinary:
 		if input.Size, input.SHA256, err = digest(name); err == nil {
 			claims, err = modfiles.Binary(name)
 		}
-	case kindCache:
+	case gosum.KindCache:
 		meter := c.Meter("hashing", slog.New(c.LogHandler(slog.LevelInfo)))
 		claims, err = modfiles.Cache(ctx, name, meter.Set)
 		meter.End()
-	case kindVendor:
+	case gosum.KindVendor:
 		var v *modfiles.Vendor
 		v, err = modfiles.OpenVendor(name)
 		in.vendors = append(in.vendors, v)
@@ -113,7 +113,7 @@ func readSum(name string) (gosum.Input, []gosum.Claim, error) {
 		return gosum.Input{}, nil, err
 	}
 	claims, err := gosum.Parse(name, data)
-	return gosum.Input{Kind: kindSum, Name: name, Size: int64(len(data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}, claims, err
+	return gosum.Input{Kind: gosum.KindSum, Name: name, Size: int64(len(data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}, claims, err
 }
 
 func digest(name string) (size int64, sum string, err error) {
@@ -139,15 +139,13 @@ func (in *verifyInput) modules(private string) []module.Version {
 	return gosum.Modules(claims, private)
 }
 
-// all returns all claims, now that records are known. A session is where zips are
-// taken from, if there is one.
-func (in *verifyInput) all(ctx context.Context, c *call, private string, f gosum.Finder, s *session) ([]gosum.Claim, error) {
+// all returns all claims, now that records are known.
+func (in *verifyInput) all(ctx context.Context, c *call, private string, f gosum.Finder, z *zips) ([]gosum.Claim, error) {
 	claims := in.claims
 	if len(in.vendors) == 0 {
 		return claims, nil
 	}
-	z := &zips{session: s, cache: c.verify.modcache}
-	if z.cache == "" {
+	if z.cache = c.verify.modcache; z.cache == "" {
 		if env, err := goEnv(ctx); err == nil {
 			z.cache = env["GOMODCACHE"]
 		}
@@ -173,9 +171,11 @@ func (in *verifyInput) all(ctx context.Context, c *call, private string, f gosum
 // zips finds zips: those of the module cache, which cost nothing, and else those at
 // the URL.
 type zips struct {
-	session *session
-	cache   string
-	temp    *os.File
+	session  *session   // nil: nobody is asked
+	set      *gosum.Set // of the session
+	cache    string
+	temp     *os.File
+	evidence []string // files, of zips that contradict the log
 }
 
 func (z *zips) find(ctx context.Context, m module.Version, want string) (name, h1 string, err error) {
@@ -207,10 +207,57 @@ func (z *zips) find(ctx context.Context, m module.Version, want string) (name, h
 	if _, err := z.session.site.Fetch(ctx, path+"/@v/"+version+".zip", modzip.MaxZipFile, z.temp); err != nil {
 		return "", "", err
 	}
-	if h1, err = modfiles.HashZip(z.temp.Name(), m); err == nil && h1 != want {
+	at := time.Now()
+	h1, err = modfiles.HashZip(z.temp.Name(), m)
+	switch {
+	case err == nil && h1 == want:
+		return z.temp.Name(), h1, nil
+	case err == nil:
 		err = fmt.Errorf("what %s gives has the hash %s", z.session.site.URL, h1)
+	case !errors.Is(err, zip.ErrFormat):
+		// A zip that a go command would not extract may be the one logged.
+		return "", "", err
 	}
-	return z.temp.Name(), h1, err
+	a := evidence.Answer{
+		Service: evidence.Zip, Time: at, Status: http.StatusOK,
+		URL: z.session.site.URL + "/" + (&url.URL{Path: path + "/@v/" + version + ".zip"}).String(),
+	}
+	return "", "", errors.Join(err, z.accuse(m, a, h1))
+}
+
+// accuse writes the evidence that a zip which was fetched is not the one logged. From
+// a directory there is none: it was not answered by anybody.
+func (z *zips) accuse(m module.Version, a evidence.Answer, h1 string) error {
+	if !strings.HasPrefix(a.URL, "http") {
+		return nil
+	}
+	_, sum, err := digest(z.temp.Name())
+	if err != nil {
+		return err
+	}
+	if _, err := hex.Decode(a.SHA256[:], []byte(sum)); err != nil {
+		return err
+	}
+	if h1 != "" {
+		hash, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(h1, "h1:"))
+		if err != nil || len(hash) != len(a.H1) {
+			return fmt.Errorf("%q is no hash of a zip", h1)
+		}
+		a.H1 = [32]byte(hash)
+	}
+	p, err := z.set.Proven(m.Path, m.Version)
+	if err != nil {
+		return err
+	}
+	e, err := evidence.Observe(p, a)
+	if err != nil {
+		return err
+	}
+	name, err := z.session.state.Evidence(e)
+	if err == nil {
+		z.evidence = append(z.evidence, name)
+	}
+	return err
 }
 
 func (z *zips) close() {
@@ -225,7 +272,7 @@ func (z *zips) close() {
 // about what it was then. Lines that are not those of the file are.
 func compareInputs(w io.Writer, r *gosum.Report) error {
 	for _, in := range r.Inputs {
-		if in.Kind != kindSum && in.Kind != kindBinary {
+		if in.Kind != gosum.KindSum && in.Kind != gosum.KindBinary {
 			fmt.Fprintf(w, "%s: not read again\n", in.Name)
 			continue
 		}
@@ -241,7 +288,7 @@ func compareInputs(w io.Writer, r *gosum.Report) error {
 			continue
 		}
 		var claims []gosum.Claim
-		if in.Kind == kindSum {
+		if in.Kind == gosum.KindSum {
 			_, claims, err = readSum(in.Name)
 		} else {
 			claims, err = modfiles.Binary(in.Name)

@@ -363,6 +363,20 @@ func (s *Set) Bundle() (*bundle.Bundle, error) {
 	return bundle.New(s.Key, n, records, proof)
 }
 
+// Proven returns the record of a module version as evidence has it.
+func (s *Set) Proven(path, version string) (evidence.Proven, error) {
+	index, _, proof, err := s.Inclusion(path, version)
+	if err != nil {
+		return evidence.Proven{}, err
+	}
+	n, err := checkpoint.ParseNote(s.Head.Note)
+	if err != nil {
+		return evidence.Proven{}, err
+	}
+	e := s.byName[module.Version{Path: path, Version: version}]
+	return evidence.Proven{Key: s.Key, Note: n, Index: index, Record: e.Text(), Proof: proof}, nil
+}
+
 // Inclusion returns the inclusion proof of the record of a module version under Head.
 func (s *Set) Inclusion(path, version string) (index int64, leaf tlog.Hash, proof []tlog.Hash, err error) {
 	e, ok := s.byName[module.Version{Path: path, Version: version}]

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -60,9 +61,17 @@ type Cosignature struct {
 	Time    time.Time `json:"time"`
 }
 
+// The kinds of inputs.
+const (
+	KindSum    = "go.sum"
+	KindCache  = "cache"
+	KindVendor = "vendor"
+	KindBinary = "binary"
+)
+
 // An Input is what was verified.
 type Input struct {
-	Kind   string `json:"kind"` // go.sum, cache, vendor, binary
+	Kind   string `json:"kind"`
 	Name   string `json:"name"`
 	Size   int64  `json:"size,omitempty"`   // of a file
 	SHA256 string `json:"sha256,omitempty"` // of a file
@@ -97,7 +106,8 @@ func (r *Report) Bytes() ([]byte, error) {
 }
 
 // Again parses a report and verifies it: each verdict follows from its line and the
-// bundle, and what it says of the checkpoint from its policy. Whether the checkpoint
+// bundle, and what it says of the checkpoint from its policy; and it is about
+// something: inputs of one kind, with lines such as these can have. Whether the checkpoint
 // counts is then up to t, and only where that has no policy to the report's. What
 // the report says of lines that it could not prove stays its word.
 func Again(file []byte, t Trust) (*Report, error) {
@@ -187,14 +197,12 @@ func parseReport(file []byte) (*Report, *bundle.Bundle, error) {
 	if r.Format != Format || r.Bundle == "" {
 		return nil, nil, fmt.Errorf("%w: it is not %q with a bundle", ErrReport, Format)
 	}
-	for _, in := range r.Inputs {
-		if sum, err := hex.DecodeString(in.SHA256); err != nil || len(sum) != 0 && len(sum) != 32 {
-			return nil, nil, fmt.Errorf("%w: %q is no SHA-256", ErrReport, in.SHA256)
-		}
+	if err := r.checkInputs(); err != nil {
+		return nil, nil, err
 	}
 	for _, l := range r.Lines {
-		if l.Given == OK || l.Given != "" && !slices.Contains(Verdicts, l.Given) {
-			return nil, nil, fmt.Errorf("%w: %q is given of a line", ErrReport, l.Given)
+		if err := r.checkLine(l.Claim); err != nil {
+			return nil, nil, err
 		}
 	}
 	b, err := bundle.Parse([]byte(r.Bundle))
@@ -202,6 +210,68 @@ func parseReport(file []byte) (*Report, *bundle.Bundle, error) {
 		return nil, nil, fmt.Errorf("%w: %w", ErrReport, err)
 	}
 	return r, b, nil
+}
+
+// mayGive are the verdicts that can be given of a line of each kind of input. A
+// report with others would say of a line that is not what is logged that it is
+// something else.
+var mayGive = map[string][]Verdict{
+	KindSum:    {Malformed},
+	KindCache:  {Malformed, Unchecked},
+	KindVendor: {Mismatch, NotLogged, Malformed, Unchecked, Private},
+	KindBinary: {Malformed, Unchecked, Note},
+}
+
+// checkInputs reports whether r says what it is about, as a run does: which has
+// inputs, of one kind, and the digests of those that are files.
+func (r *Report) checkInputs() error {
+	if len(r.Inputs) == 0 {
+		return fmt.Errorf("%w: it has no inputs", ErrReport)
+	}
+	kind := r.Inputs[0].Kind
+	want := 0
+	if kind == KindSum || kind == KindBinary {
+		want = 32
+	}
+	for _, in := range r.Inputs {
+		if mayGive[in.Kind] == nil || in.Kind != kind {
+			return fmt.Errorf("%w: an input of the kind %q", ErrReport, in.Kind)
+		}
+		if sum, err := hex.DecodeString(in.SHA256); err != nil || len(sum) != want {
+			return fmt.Errorf("%w: %q is no SHA-256 of a %s", ErrReport, in.SHA256, kind)
+		}
+	}
+	return nil
+}
+
+// checkLine reports whether c is of one of the inputs, and one that such an input can
+// have.
+func (r *Report) checkLine(c Claim) error {
+	kind := r.Inputs[0].Kind
+	if !slices.ContainsFunc(r.Inputs, func(in Input) bool { return in.has(c.File) }) {
+		return fmt.Errorf("%w: a line of %q, which is no input", ErrReport, c.File)
+	}
+	if c.Given != "" && !slices.Contains(mayGive[kind], c.Given) {
+		return fmt.Errorf("%w: %q is given of a line of a %s", ErrReport, c.Given, kind)
+	}
+	if kind != KindSum || c.Path == "" && c.Given == Malformed {
+		return nil
+	}
+	// Of a line that is whole it is known whether it is malformed.
+	is := Claim{File: c.File, Line: c.Line, Path: c.Path, Version: c.Version, Mod: c.Mod, Hash: c.Hash}
+	if is.check(); is != c {
+		return fmt.Errorf("%w: %s is not as it says %q", ErrReport, c.Where(), c.Given)
+	}
+	return nil
+}
+
+// has reports whether there can be a claim about a file in the input.
+func (in Input) has(file string) bool {
+	if in.Kind == KindSum || in.Kind == KindBinary {
+		return file == in.Name
+	}
+	below, err := filepath.Rel(in.Name, file)
+	return err == nil && filepath.IsLocal(below)
 }
 
 // recorded takes from the report what no bundle can say: why something was not

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"path/filepath"
+	"strings"
 )
 
 // rules says what each verdict means in a SARIF file, and how grave it is there.
@@ -49,6 +50,7 @@ type (
 	sarifResult struct {
 		RuleID    string          `json:"ruleId"`
 		RuleIndex int             `json:"ruleIndex"`
+		Kind      string          `json:"kind"`
 		Level     string          `json:"level"`
 		Message   sarifText       `json:"message"`
 		Locations []sarifLocation `json:"locations"`
@@ -73,8 +75,9 @@ type (
 )
 
 // SARIF returns what is not ok as a file in the Static Analysis Results Interchange
-// Format 2.1.0. What all must be logged for is an error then.
-func (r *Report) SARIF() ([]byte, error) {
+// Format 2.1.0. What all must be logged for is an error then. URIs of files below
+// dir, the working directory, are relative to it.
+func (r *Report) SARIF(dir string) ([]byte, error) {
 	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "sumaudit", Version: r.Tool}}, Results: []sarifResult{}}
 	index := make(map[Verdict]int)
 	for i, rule := range rules {
@@ -93,12 +96,32 @@ func (r *Report) SARIF() ([]byte, error) {
 			level = "error"
 		}
 		var at sarifLocation
-		at.Physical.Artifact.URI = (&url.URL{Path: filepath.ToSlash(item.File)}).String()
+		at.Physical.Artifact.URI = artifact(dir, item.File)
 		if item.Line > 0 {
 			at.Physical.Region = &sarifRegion{item.Line}
 		}
-		run.Results = append(run.Results, sarifResult{string(item.Verdict), i, level, sarifText{item.String()}, []sarifLocation{at}})
+		kind := "fail"
+		if level == "none" {
+			kind = "informational" // only what fails has a level
+		}
+		run.Results = append(run.Results, sarifResult{string(item.Verdict), i, kind, level, sarifText{item.String()}, []sarifLocation{at}})
 	}
 	data, err := json.MarshalIndent(sarifFile{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}}, "", "  ")
 	return append(data, '\n'), err
+}
+
+// artifact returns the URI of a file: relative, so that it means the same where a
+// repository is checked out elsewhere, or else one of the scheme file.
+func artifact(dir, file string) string {
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(dir, file)
+	}
+	if rel, err := filepath.Rel(dir, file); err == nil && filepath.IsLocal(rel) {
+		return (&url.URL{Path: filepath.ToSlash(rel)}).String()
+	}
+	path := filepath.ToSlash(file)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // of a volume
+	}
+	return (&url.URL{Scheme: "file", Path: path}).String()
 }

@@ -31,8 +31,8 @@ verify finds them. What cannot be proven is not in the file, is said, and makes
 the exit code 1; what verify would say of the lines is verify's.
 
 With -reanchor, no GO.SUM is read: the records of an old bundle are tied to the
-log's newest checkpoint, by a proof that this is a later state of the same log. Of
-a log that has not grown since, the bundle is written as it was.
+log's newest checkpoint, by a proof that this is a later state of the same log.
+Of a log that has not grown since, the bundle is written as it was.
 `,
 	Flags: []string{"vkey", "policy", "max-age", "state", "private", "reanchor", "o"},
 	NArgs: func(int) bool { return true },

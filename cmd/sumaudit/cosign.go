@@ -35,7 +35,8 @@ var cmdCosign = &command{
 Cosign audits what the log at URL publishes, as "sumaudit log" does, again and
 again. When every check that was made has passed, it cosigns that checkpoint with
 the key in FILE and hands the cosignature to the log, which shows it at
-URL/checkpoint/audited. The log must have been told of the key: sumlog serve
+URL/checkpoint/audited. A check that was made once and cannot be made any more
+holds the cosignature back. The log must have been told of the key: sumlog serve
 -auditor VKEY.
 
 What was cosigned last is kept in DIR, durably, before anybody sees it: a smaller
@@ -252,7 +253,14 @@ func (f *follower) round(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	if bad := auditError(res.Summary, err); bad != nil {
+	bad := auditError(res.Summary, err)
+	if bad == nil && len(res.Vanished) > 0 {
+		// All cosignatures of a key mean the same, also when the log has withdrawn
+		// what some of its checks were made on.
+		bad = cli.Hint(fmt.Errorf("%s: not cosigned: checks that were made before could not be made now: %s", s.URL, strings.Join(res.Vanished, ", ")),
+			"if the log has them no more for a good reason, remove %s, and all is audited anew", filepath.Join(f.c.opts.state, "logs", "*", "progress.json"))
+	}
+	if bad != nil {
 		if now := gist(res.Summary, err); now != f.gist {
 			if err := f.c.printReport(res.Summary, err); err != nil {
 				return err

@@ -41,6 +41,8 @@ back. Each SOURCE is one of
 	FILE          a checkpoint or tree head that somebody has kept, such as
 	              GOPATH/pkg/sumdb/NAME/latest of another machine
 
+One SOURCE is enough where -state has heads that an earlier run has seen.
+
 	sumaudit gossip -vkey VKEY https://sum.example.org \\
 		https://proxy.example.net witness:https://w1.example.com
 `,
@@ -70,6 +72,9 @@ func runGossip(ctx context.Context, c *call) error {
 	if first < 0 {
 		return cli.Usagef("no URL of the log among %q", c.Args)
 	}
+	if err := c.comparable(key, c.Args[first]); err != nil {
+		return err
+	}
 	g, err := c.newComparison(ctx, key, c.Args[first])
 	if err != nil {
 		return err
@@ -86,6 +91,28 @@ func runGossip(ctx context.Context, c *call) error {
 		return err
 	}
 	return g.result()
+}
+
+// comparable fails if there is nothing to compare the log at where with: a log that
+// is asked alone agrees with itself, and that would be reported as sound.
+func (c *call) comparable(key *checkpoint.Key, where string) error {
+	if slices.ContainsFunc(c.Args, func(arg string) bool { return arg != where }) {
+		return nil
+	}
+	hint := "name another SOURCE, or with -state DIR a directory in which sumaudit log has kept what it saw"
+	if c.opts.state == "" {
+		return cli.Usagef("one source is compared with nothing").Hint("%s", hint)
+	}
+	s, err := state.Open(c.opts.state, key)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	known, err := s.Heads()
+	if err == nil && len(known) == 0 {
+		err = cli.Usagef("one source, and -state %s has nothing to compare it with", c.opts.state).Hint("%s", hint)
+	}
+	return err
 }
 
 // A comparison holds what others were shown of a log against the log.

@@ -62,7 +62,11 @@ func writeText(w io.Writer, s *report.Summary, err error) error {
 	if err != nil {
 		fmt.Fprintf(&b, "\nnot finished: %v\n", err)
 	}
-	fmt.Fprintf(&b, "\nresult  %s\n", resultText(s.Result))
+	result := resultText(s.Result)
+	if s.Head.Root != "" && s.Head.Size == 0 && auditError(s, err) == nil {
+		result += " (the log is empty)" // or it would pass for a log that was read
+	}
+	fmt.Fprintf(&b, "\nresult  %s\n", result)
 	_, err = w.Write(clean(b.Bytes()))
 	return err
 }

@@ -74,6 +74,27 @@ func TestText(t *testing.T) {
 	}
 }
 
+// TestTextEmpty has sound logs of no entries say so, and none that was not read.
+func TestTextEmpty(t *testing.T) {
+	for _, test := range []struct {
+		head   report.Head
+		result report.Result
+		want   string
+	}{
+		{report.Head{Root: "AAAA"}, report.OK, "sound (the log is empty)"},
+		{report.Head{Root: "AAAA"}, report.Warning, "sound, with warnings (the log is empty)"},
+		{report.Head{Root: "AAAA", Size: 1}, report.OK, "sound"},
+		{report.Head{Root: "AAAA"}, report.Stale, "stale, or cosigned by too few"},
+		{report.Head{}, report.Failed, "not all could be checked"},
+	} {
+		var b bytes.Buffer
+		err := writeText(&b, &report.Summary{Head: test.head, Result: test.result}, nil)
+		if err != nil || !strings.HasSuffix(b.String(), "\nresult  "+test.want+"\n") {
+			t.Errorf("%v, %s; want %s", err, b.String(), test.want)
+		}
+	}
+}
+
 func TestAuditError(t *testing.T) {
 	broken := errors.New("broken")
 	for _, test := range []struct {

@@ -101,6 +101,11 @@ type Result struct {
 	// checkpoint, unless the log has none as large. If the audit did not come so
 	// far, its Note is nil.
 	Tree tlogclient.Head
+
+	// Vanished are the checks that an earlier audit made and this one could not,
+	// because the site has no longer what they are made on. In the summary they
+	// are warnings.
+	Vanished []string
 }
 
 // Run audits a log. The error says why an audit did not come to its end; what was

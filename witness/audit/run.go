@@ -403,8 +403,9 @@ func (r *run) from() int64 {
 // result makes the summary.
 func (r *run) result(err error) *Result {
 	r.require(err)
+	var vanished []string
 	if err == nil && r.offered != nil {
-		r.vanished()
+		vanished = r.vanished()
 	}
 	s := &report.Summary{
 		Tool: r.c.Tool, Time: r.c.Now().UTC(), Log: r.c.Key.String(), URL: withoutPassword(r.c.URL),
@@ -422,7 +423,7 @@ func (r *run) result(err error) *Result {
 	if err != nil {
 		s.Result = report.Worst(s.Result, report.Failed)
 	}
-	return &Result{s, r.tree}
+	return &Result{s, r.tree, vanished}
 }
 
 func withoutPassword(where string) string {

@@ -47,12 +47,15 @@ func (r *run) offers() []string {
 }
 
 // vanished warns of what an earlier audit found at the site and this one did not: a
-// log could withdraw what is wrong, and have its check skipped.
-func (r *run) vanished() {
+// log could withdraw what is wrong, and have its check skipped. It returns the ids of
+// these checks.
+func (r *run) vanished() (ids []string) {
 	for _, s := range services {
 		if !slices.Contains(r.begin.Offers, s.id) || slices.Contains(r.offered, s.id) || s.sampled && r.c.Sample == 0 {
 			continue
 		}
 		r.report.Check(s.id, "", "").Findf(report.Warning, "the site had %s at an earlier audit, and has not now", s.what)
+		ids = append(ids, s.id)
 	}
+	return ids
 }

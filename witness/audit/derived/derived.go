@@ -23,6 +23,7 @@
 //	D5  the module line of the .mod is the path of the module
 //	D6  the tag that the .info names is still at the commit that it names
 //	D7  what is logged can be had
+//	    (D1 and D3 are made under /cached-only/ too, on what is stored)
 //	D9  the record is that of the public database, where that knows the version
 //	V1  @v/list has what is logged but pseudo-versions: under /cached-only/ that and
 //	    nothing else, elsewhere that at least
@@ -151,6 +152,7 @@ type auditor struct {
 
 	lookups, lookups2               *surface // of the log itself and where a proxy carries it
 	mirror, lists1, lists2, latest2 *surface // lists elsewhere and under /cached-only/
+	store                           *surface // bytes under /cached-only/
 
 	mu      sync.Mutex
 	accused map[*report.Check]int
@@ -210,7 +212,7 @@ func (a *auditor) open(r *report.Report) {
 	a.v2 = r.Check("V2", "@latest is the latest of what is logged", "modules")
 	a.v3 = r.Check("V3", "the feed has each entry once, in order, at its time", "entries")
 	a.lookups, a.lookups2, a.mirror = new(surface), new(surface), new(surface)
-	a.lists1, a.lists2, a.latest2 = new(surface), new(surface), new(surface)
+	a.lists1, a.lists2, a.latest2, a.store = new(surface), new(surface), new(surface), new(surface)
 }
 
 // finish says of the checks of services that the site does not have why they were
@@ -220,6 +222,9 @@ func (a *auditor) finish() {
 	// mirror.
 	if a.lists1.seen || a.lists2.seen {
 		a.mirror.here()
+	}
+	if a.lists2.seen || a.latest2.seen {
+		a.store.here()
 	}
 	if a.c.Sample == 0 {
 		for _, c := range []*report.Check{a.b3, a.b5, a.d1, a.d2, a.d3, a.d4, a.d5, a.d6, a.d7, a.d9, a.v1, a.v2} {

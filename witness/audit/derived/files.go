@@ -37,34 +37,62 @@ type info struct {
 
 // files fetches the three files of e and compares them with the record (D1 to D7).
 func (a *auditor) files(ctx context.Context, e entry) {
-	inf, ok1 := a.file(ctx, e, ".info", maxInfo, a.d4)
-	mod, ok2 := a.file(ctx, e, ".mod", modzip.MaxGoMod, a.d3)
+	inf, ok1 := a.file(ctx, e, "", ".info", maxInfo, a.d4)
+	mod, ok2 := a.file(ctx, e, "", ".mod", modzip.MaxGoMod, a.d3)
 	if ok1 {
 		a.info(ctx, e, inf)
 	}
 	if ok2 {
 		a.mod(ctx, e, mod)
 	}
-	z, ok3 := a.zip(ctx, e)
+	z, ok3 := a.zip(ctx, e, "")
+	if ok3 {
+		a.unpacks(e, z)
+	}
 	if ok2 && ok3 {
 		a.agree(e, mod.body, z)
 	}
 	if ok1 || ok2 || ok3 {
 		a.d7.Add(1)
 	}
+	a.stored(ctx, e, ok3)
 }
 
-// file fetches a file that is small. If there is none, that is noted.
-func (a *auditor) file(ctx context.Context, e entry, ext string, limit int64, c *report.Check) (answer, bool) {
-	an, err := a.get(ctx, e.file(ext), limit)
-	return an, a.had(ctx, e, ext, an, err, c)
+// stored compares with the record what is served under /cached-only/ (D1, D3): who
+// asks there must not be given other bytes than the rest of the world.
+func (a *auditor) stored(ctx context.Context, e entry, zipSeen bool) {
+	if mod, ok := a.file(ctx, e, cachedOnly, ".mod", modzip.MaxGoMod, a.d3); ok {
+		a.sameMod(ctx, e, cachedOnly, mod)
+	}
+	if z, ok := a.zip(ctx, e, cachedOnly); ok && !zipSeen {
+		a.unpacks(e, z)
+	}
+}
+
+// file fetches a file that is small, at a place below the site. If there is none,
+// that is noted.
+func (a *auditor) file(ctx context.Context, e entry, place, ext string, limit int64, c *report.Check) (answer, bool) {
+	an, err := a.get(ctx, place+e.file(ext), limit)
+	return an, a.had(ctx, e, place, ext, an, err, c)
 }
 
 // had reports whether a file of e was answered, and notes if not.
-func (a *auditor) had(ctx context.Context, e entry, ext string, an answer, err error, c *report.Check) bool {
+func (a *auditor) had(ctx context.Context, e entry, place, ext string, an answer, err error, c *report.Check) bool {
 	if err != nil {
-		a.failed(ctx, c, e.Index, "%s%s: %v", e, ext, err)
+		fail := func() { a.failed(ctx, c, e.Index, "%s%s%s: %v", place, e, ext, err) }
+		if place == cachedOnly {
+			// To a proxy that has no such place it is part of a module's path.
+			a.store.absent(fail)
+			return false
+		}
+		fail()
 		return false
+	}
+	if place == cachedOnly {
+		if an.absent() {
+			return false // not every file is stored
+		}
+		a.store.here()
 	}
 	if an.absent() {
 		// Not misbehaviour: that bytes are gone changes no record.
@@ -107,8 +135,7 @@ func parseInfo(body []byte, e entry) (info, error) {
 
 // mod checks a .mod (D3, D5).
 func (a *auditor) mod(ctx context.Context, e entry, an answer) {
-	if h := hashMod(an.body); h != e.rec.Mod {
-		a.accuse(ctx, a.d3, e, a.observed(an, evidence.Mod), "%s.mod has the hash %s, logged is %s", e, record.H1(h), record.H1(e.rec.Mod))
+	if !a.sameMod(ctx, e, "", an) {
 		return
 	}
 	a.d5.Add(1)
@@ -117,24 +144,33 @@ func (a *auditor) mod(ctx context.Context, e entry, an answer) {
 	}
 }
 
+// sameMod compares a .mod with the record (D3).
+func (a *auditor) sameMod(ctx context.Context, e entry, place string, an answer) bool {
+	h := hashMod(an.body)
+	if h != e.rec.Mod {
+		a.accuse(ctx, a.d3, e, a.observed(an, evidence.Mod), "%s%s.mod has the hash %s, logged is %s", place, e, record.H1(h), record.H1(e.rec.Mod))
+	}
+	return h == e.rec.Mod
+}
+
 // hashMod returns the h1 hash of a go.mod.
 func hashMod(data []byte) [32]byte {
 	return sha256.Sum256(fmt.Appendf(nil, "%x  go.mod\n", sha256.Sum256(data)))
 }
 
-// zip fetches the zip of e and checks it (D1).
-func (a *auditor) zip(ctx context.Context, e entry) (moduleZip, bool) {
+// zip fetches the zip of e at a place below the site, and checks it (D1).
+func (a *auditor) zip(ctx context.Context, e entry, place string) (moduleZip, bool) {
 	f, err := os.CreateTemp("", "sumaudit-*.zip")
 	if err != nil {
-		a.failed(ctx, a.d1, e.Index, "%s.zip: %v", e, err)
+		a.failed(ctx, a.d1, e.Index, "%s%s.zip: %v", place, e, err)
 		return moduleZip{}, false
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	an := answer{path: e.file(".zip"), time: a.now(), status: 200}
+	an := answer{path: place + e.file(".zip"), time: a.now(), status: 200}
 	size, err := a.site.Fetch(ctx, an.path, modzip.MaxZipFile, f)
 	an, err = an.or(err)
-	if !a.had(ctx, e, ".zip", an, err, a.d1) {
+	if !a.had(ctx, e, place, ".zip", an, err, a.d1) {
 		return moduleZip{}, false
 	}
 	z, err := scanZip(f, size, module.Version{Path: e.path, Version: e.version})
@@ -147,17 +183,21 @@ func (a *auditor) zip(ctx context.Context, e entry) (moduleZip, bool) {
 		ob.H1 = z.h1
 		h := sha256.New()
 		if _, err := io.Copy(h, io.NewSectionReader(f, 0, size)); err != nil {
-			a.failed(ctx, a.d1, e.Index, "%s.zip: %v", e, err)
+			a.failed(ctx, a.d1, e.Index, "%s%s.zip: %v", place, e, err)
 			return moduleZip{}, false
 		}
 		ob.SHA256 = [32]byte(h.Sum(nil))
-		a.accuse(ctx, a.d1, e, ob, "%s.zip has not the hash that is logged, %s: %s", e, record.H1(e.rec.Zip), what)
+		a.accuse(ctx, a.d1, e, ob, "%s%s.zip has not the hash that is logged, %s: %s", place, e, record.H1(e.rec.Zip), what)
 		return moduleZip{}, false
 	}
+	return z, true
+}
+
+// unpacks warns of a zip that the go command does not take, whatever its hash (D1).
+func (a *auditor) unpacks(e entry, z moduleZip) {
 	if z.rule != nil {
 		warn(a.d1, e, "the go command would not unpack %s.zip: %v", e, z.rule)
 	}
-	return z, true
 }
 
 // agree compares a .mod and a zip of the hashes that are logged (D2). They are what

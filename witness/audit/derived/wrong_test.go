@@ -125,7 +125,7 @@ func TestFull(t *testing.T) {
 	r.change(".mod", func(_ url.Values, body []byte) []byte { return append(bytes.Clone(body), "// x\n"...) })
 	res := r.audit(nil)
 	res.only(t, map[string]report.Result{"D3": report.Misbehaviour})
-	if d := res.checks["D3"]; d.Counts[report.Misbehaviour] != 64 || len(res.files) != report.MaxFindings {
+	if d := res.checks["D3"]; d.Counts[report.Misbehaviour] != 2*64 || len(res.files) != report.MaxFindings {
 		t.Errorf("%v, %d files", d.Counts, len(res.files))
 	}
 }
@@ -177,8 +177,8 @@ func TestCarried(t *testing.T) {
 			t.Errorf("%+v", d)
 		}
 	}
-	for _, id := range []string{"B5", "D1", "D3"} {
-		if d := res.checks[id]; d.Checked != 16 {
+	for id, n := range map[string]int64{"B5": 16, "D1": 2 * 16, "D3": 2 * 16} {
+		if d := res.checks[id]; d.Checked != n {
 			t.Errorf("%+v", d)
 		}
 	}
@@ -367,4 +367,79 @@ func TestRule(t *testing.T) {
 	r.a.Publish()
 	r.change("/"+zipModule.Path+"/@v/v1.0.0.zip", func(url.Values, []byte) []byte { return data })
 	r.audit(nil).only(t, map[string]report.Result{"D1": report.Warning})
+}
+
+// Bytes that are wrong only where they are served from the store alone; those that
+// are not stored are no fault.
+func TestStored(t *testing.T) {
+	for name, test := range map[string]struct {
+		part, id string
+		want     int64
+	}{
+		"mod":      {".mod", "D3", 16},
+		"one mod":  {"/@v/v1.0.0.mod", "D3", 2},
+		"zip":      {".zip", "D1", 16},
+		"sound":    {"none", "D1", 0},
+		"no plain": {".zip", "D1", 16},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, testauthority.Config{Sizes: []int64{16}})
+			r.a.Tamper(func(path string, _ url.Values, status int, body []byte) (int, []byte) {
+				stored := strings.HasPrefix(path, "/cached-only/")
+				switch {
+				case !stored && name == "no plain" && strings.Contains(path, "/@v/v"):
+					return http.StatusNotFound, nil
+				case stored && strings.HasSuffix(path, "1.zip"):
+					return http.StatusNotFound, nil // not stored
+				case stored && strings.Contains(path, test.part):
+					body = []byte("module example.com/other\n")
+				}
+				return status, body
+			})
+			res := r.audit(nil)
+			want := map[string]report.Result{}
+			if test.want > 0 {
+				want[test.id] = report.Misbehaviour
+			}
+			if name == "no plain" {
+				want["D7"] = report.Warning
+			}
+			res.only(t, want)
+			if n := res.checks[test.id].Counts[report.Misbehaviour]; (n > 0) != (test.want > 0) || n > test.want {
+				t.Errorf("%d findings", n)
+			}
+			for _, e := range res.files {
+				if e.Kind() != evidence.Contradicted || !strings.Contains(e.String(), "/cached-only/") {
+					t.Errorf("%v", e)
+				}
+			}
+			if (len(res.files) > 0) != (test.want > 0) {
+				t.Errorf("%d files", len(res.files))
+			}
+		})
+	}
+}
+
+// A place that answers only with errors may be none; where it has given an answer,
+// they are checks that could not be made.
+func TestStoredBroken(t *testing.T) {
+	for _, lists := range []bool{true, false} {
+		r := newRig(t, testauthority.Config{Sizes: []int64{16}})
+		r.a.Tamper(func(path string, _ url.Values, status int, body []byte) (int, []byte) {
+			switch {
+			case !strings.HasPrefix(path, "/cached-only/"):
+			case strings.Contains(path, "/@v/v"):
+				return http.StatusInternalServerError, nil
+			case !lists:
+				return http.StatusNotFound, nil
+			}
+			return status, body
+		})
+		want := map[string]report.Result{}
+		if lists {
+			want["D1"], want["D3"] = report.Failed, report.Failed
+		}
+		r.audit(nil).only(t, want)
+	}
 }

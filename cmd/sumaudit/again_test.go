@@ -32,13 +32,20 @@ func (r *faultRig) front(h func(w http.ResponseWriter, path string, q url.Values
 	r.url = s.URL
 }
 
+// withoutRace skips a test that audits many times over. TestFaults has each fault once
+// with the race detector, and scripts/check runs these without it.
+func withoutRace(t *testing.T) {
+	t.Helper()
+	if testrace.Enabled {
+		t.Skip("audits many times over; scripts/check runs it without the race detector")
+	}
+}
+
 // TestAgain has no fault be forgotten while it lasts: what one audit finds, and does
 // not find repaired, the next one finds too.
 func TestAgain(t *testing.T) {
-	for i, c := range faultCases {
-		if testrace.Enabled && i%4 > 0 {
-			continue // TestFaults has them all race
-		}
+	withoutRace(t)
+	for _, c := range faultCases {
 		t.Run(string(c.fault), func(t *testing.T) {
 			t.Parallel()
 			config, sample := testauthority.Config{}, "none"
@@ -73,6 +80,7 @@ func TestAgain(t *testing.T) {
 // TestSigned has two heads that exclude each other not be forgotten when one of them
 // is shown no more.
 func TestSigned(t *testing.T) {
+	withoutRace(t)
 	t.Parallel()
 	for _, f := range []testauthority.Fault{
 		testauthority.ArchiveFork, testauthority.ArchiveTreeHead, testauthority.LookupFork, testauthority.ProxyFork,
@@ -246,6 +254,7 @@ func TestFeedBeyond(t *testing.T) {
 
 // TestVanished withdraws one service after the other.
 func TestVanished(t *testing.T) {
+	withoutRace(t)
 	t.Parallel()
 	for what, id := range map[string]string{
 		"/index": "V3", "/checkpoints": "A4", "/lookup/": "B5", "/@v/": "D1", "/latest": "B3",

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -195,5 +196,54 @@ func TestCosignFork(t *testing.T) {
 		if code, out := sumaudit(t, "evidence", "-vkey", r.a.VKey(), path); code != exitMisbehaviour || !strings.HasPrefix(out, "PROVEN") {
 			t.Errorf("%s: exit %d, %q", fault, code, out)
 		}
+	}
+}
+
+// TestCosignVanished withdraws a service: what was audited once is not cosigned
+// without it, until it is there again or the operator begins anew.
+func TestCosignVanished(t *testing.T) {
+	withoutRace(t)
+	t.Parallel()
+	for _, what := range []string{"/index", "/checkpoints", "/lookup/", "/@v/"} {
+		r := newFaultRig(t, testauthority.Config{Sizes: []int64{5, 20, 40, 60}})
+		gone := false
+		r.front(func(w http.ResponseWriter, path string, _ url.Values) bool {
+			if path == "/audited/add-checkpoint" {
+				return true // taken
+			}
+			if gone && strings.Contains(path, what) {
+				w.WriteHeader(http.StatusNotFound)
+				return true
+			}
+			return false
+		})
+		a := newAuditor(t)
+		audit := func(size int64) {
+			t.Helper()
+			code, out := sumaudit(t, a.args(r.a.VKey(), r.url, "-once", "-sample", "all")...)
+			if code != 0 || !strings.HasPrefix(out, fmt.Sprintf("cosigned size %d, ", size)) {
+				t.Errorf("%s: exit %d, %q; want size %d", what, code, out, size)
+			}
+		}
+		held := func() {
+			t.Helper()
+			r.a.Grow(20)
+			r.a.Publish()
+			gone = true
+			code, out := sumaudit(t, a.args(r.a.VKey(), r.url, "-once", "-sample", "all")...)
+			if code != 1 || strings.Contains(out, "cosigned size") || !strings.Contains(out, "at an earlier audit") {
+				t.Errorf("%s has vanished: exit %d, %q", what, code, out)
+			}
+		}
+		audit(60)
+		held()
+		gone = false
+		audit(80)
+		held()
+		files, err := filepath.Glob(filepath.Join(a.state, "logs", "*", "progress.json"))
+		if err != nil || len(files) != 1 || os.Remove(files[0]) != nil {
+			t.Fatalf("%q, %v", files, err)
+		}
+		audit(100)
 	}
 }

@@ -100,11 +100,14 @@ tests() {
 }
 
 # need_tools installs what tests use that are skipped without it, where that is
-# easy: strace, with which one simulates the loss of power, and OpenSSH's agent.
+# easy: strace, with which one simulates the loss of power, OpenSSH's agent, git,
+# and unshare, which makes a network without interfaces.
 need_tools() {
 	missing=
 	command -v strace >/dev/null 2>&1 || missing="$missing strace"
 	command -v ssh-agent >/dev/null 2>&1 || missing="$missing openssh-client"
+	command -v git >/dev/null 2>&1 || missing="$missing git"
+	command -v unshare >/dev/null 2>&1 || missing="$missing util-linux"
 	[ -n "$missing" ] || return 0
 	if [ -f /etc/debian_version ] && [ "$(id -u)" = 0 ]; then
 		# shellcheck disable=SC2086 # a list of packages

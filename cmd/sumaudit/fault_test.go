@@ -353,7 +353,7 @@ func TestForkBack(t *testing.T) {
 // of which no evidence is made: nobody can show that something is not there.
 func TestMovedTag(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("there is no git")
+		t.Skip("git is not installed")
 	}
 	repository := t.TempDir()
 	git := func(args ...string) string {

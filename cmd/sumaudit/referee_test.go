@@ -8,13 +8,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/mod/sumdb"
@@ -56,9 +54,6 @@ func (g *goCommand) download(i int64) (said string, err error) {
 // TestGoCommand has the stock go command judge the faults that it can see. What it
 // says of a fork is evidence.
 func TestGoCommand(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the go command many times")
-	}
 	for _, c := range []struct {
 		fault  testauthority.Fault
 		says   string
@@ -102,17 +97,9 @@ func TestGoCommand(t *testing.T) {
 	}
 }
 
-// moduleClient is what an x/mod client asks, remembers and says.
-type moduleClient struct {
-	vkey, url string
-
-	mu   sync.Mutex
-	kept map[string][]byte
-	said string // of a security error
-}
-
-func (c *moduleClient) ReadRemote(path string) ([]byte, error) {
-	resp, err := rigClient.Get(c.url + path)
+// fetch returns what the authority answers.
+func (r *faultRig) fetch(path string) ([]byte, error) {
+	resp, err := rigClient.Get(r.url + path)
 	if err != nil {
 		return nil, err
 	}
@@ -127,44 +114,6 @@ func (c *moduleClient) ReadRemote(path string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func (c *moduleClient) ReadConfig(file string) ([]byte, error) {
-	if file == "key" {
-		return []byte(c.vkey), nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.kept[file], nil
-}
-
-func (c *moduleClient) WriteConfig(file string, old, new []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !bytes.Equal(c.kept[file], old) {
-		return sumdb.ErrWriteConflict
-	}
-	c.kept[file] = new
-	return nil
-}
-
-func (c *moduleClient) ReadCache(file string) ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	data, ok := c.kept["cache/"+file]
-	if !ok {
-		return nil, fs.ErrNotExist
-	}
-	return data, nil
-}
-
-func (c *moduleClient) WriteCache(file string, data []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.kept["cache/"+file] = data
-}
-
-func (c *moduleClient) Log(string)               {}
-func (c *moduleClient) SecurityError(msg string) { c.said = msg }
-
 // TestModuleClient has golang.org/x/mod's client judge every fault. Which it sees is
 // not decided here; what it calls misbehaviour is evidence, and the auditor finds
 // misbehaviour where it finds anything.
@@ -172,7 +121,7 @@ func TestModuleClient(t *testing.T) {
 	saw := map[testauthority.Fault]bool{}
 	for _, c := range faultCases {
 		r := newFaultRig(t, testauthority.Config{})
-		client := &moduleClient{vkey: r.a.VKey(), url: r.url, kept: map[string][]byte{}}
+		client := testauthority.NewClient(r.a.VKey(), r.fetch)
 		look := func(i int64) error {
 			m := r.a.Module(i)
 			lines, err := sumdb.NewClient(client).Lookup(m.Path, m.V)
@@ -195,15 +144,15 @@ func TestModuleClient(t *testing.T) {
 		if c.exit == 0 {
 			t.Errorf("%s: the client sees what the auditor lets pass: %v", c.fault, err)
 		}
-		if client.said == "" {
+		if client.Said() == "" {
 			continue
 		}
 		file := filepath.Join(t.TempDir(), "error.txt")
-		if err := os.WriteFile(file, []byte(client.said), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(client.Said()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if code, out := sumaudit(t, "evidence", "-vkey", r.a.VKey(), file); code != exitMisbehaviour || !strings.HasPrefix(out, "PROVEN") {
-			t.Errorf("%s: exit %d, %q of %s", c.fault, code, out, client.said)
+			t.Errorf("%s: exit %d, %q of %s", c.fault, code, out, client.Said())
 		}
 	}
 	for _, f := range []testauthority.Fault{testauthority.Fork, testauthority.Equivocation, testauthority.TreeHeadOther,

@@ -433,7 +433,7 @@ func testVendor(d *desk) {
 // In a network namespace without interfaces, nothing is missed.
 func TestOfflineNamespace(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("no network namespaces here")
+		t.Skip("network namespaces are of Linux")
 	}
 	if out, err := exec.Command("unshare", "-rn", "true").CombinedOutput(); err != nil {
 		t.Skipf("this machine makes no network namespace: %v: %s", err, out)

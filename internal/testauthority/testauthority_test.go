@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -20,7 +19,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -249,66 +247,16 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// clientOps are the configuration and cache of an x/mod client.
-type clientOps struct {
-	t    *testing.T
-	h    http.Handler
-	vkey string
-	mu   sync.Mutex
-	kept map[string][]byte
-	bad  string
-}
-
-func (c *clientOps) ReadRemote(path string) ([]byte, error) {
-	status, body := get(c.t, c.h, path)
-	if status != http.StatusOK {
-		return nil, fmt.Errorf("%s: status %d", path, status)
-	}
-	return body, nil
-}
-
-func (c *clientOps) ReadConfig(file string) ([]byte, error) {
-	if file == "key" {
-		return []byte(c.vkey), nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.kept[file], nil // an empty latest is right at first
-}
-
-func (c *clientOps) WriteConfig(file string, old, new []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !bytes.Equal(c.kept[file], old) {
-		return sumdb.ErrWriteConflict
-	}
-	c.kept[file] = new
-	return nil
-}
-
-func (c *clientOps) ReadCache(file string) ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	data, ok := c.kept["cache/"+file]
-	if !ok {
-		return nil, fs.ErrNotExist
-	}
-	return data, nil
-}
-
-func (c *clientOps) WriteCache(file string, data []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.kept["cache/"+file] = data
-}
-
-func (c *clientOps) Log(string)               {}
-func (c *clientOps) SecurityError(msg string) { c.bad = msg }
-
 // TestClient has the go command's client find a fork, and nothing before it.
 func TestClient(t *testing.T) {
 	a := testauthority.New(testauthority.Config{})
-	ops := &clientOps{t: t, h: a, vkey: a.VKey(), kept: map[string][]byte{}}
+	ops := testauthority.NewClient(a.VKey(), func(path string) ([]byte, error) {
+		status, body := get(t, a, path)
+		if status != http.StatusOK {
+			return nil, fmt.Errorf("%s: status %d", path, status)
+		}
+		return body, nil
+	})
 	look := func(i int64) error {
 		m := a.Module(i)
 		lines, err := sumdb.NewClient(ops).Lookup(m.Path, m.V)
@@ -328,8 +276,8 @@ func TestClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.Break(testauthority.Fork)
-	if err := look(20); err == nil || ops.bad == "" {
-		t.Errorf("a fork: %v, %q", err, ops.bad)
+	if err := look(20); err == nil || ops.Said() == "" {
+		t.Errorf("a fork: %v, %q", err, ops.Said())
 	}
 }
 

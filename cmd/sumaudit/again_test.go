@@ -12,10 +12,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/testauthority"
 	"example.org/sumlog/internal/testrace"
 	"example.org/sumlog/witness/audit/report"
@@ -113,6 +115,36 @@ func TestSigned(t *testing.T) {
 			}
 			r.a.Grow(10)
 			r.a.Publish()
+		}
+	}
+}
+
+// TestLooseHead has a fork shown in a note that only go commands believe, with a bad
+// signature behind the good one, to them or to everybody: it counts all the same.
+func TestLooseHead(t *testing.T) {
+	t.Parallel()
+	for _, where := range []string{"/latest", "/sumdb/" + testauthority.New(testauthority.Config{}).Name() + "/latest"} {
+		r := newFaultRig(t, testauthority.Config{})
+		fork := r.a.Clone().Fork(10).Published().TreeHead
+		n, err := checkpoint.ParseNote(fork)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := n.Signatures[0]
+		bad.Bytes = slices.Clone(bad.Bytes)
+		bad.Bytes[7] ^= 1
+		r.front(func(w http.ResponseWriter, path string, _ url.Values) bool {
+			if path == where {
+				w.Write(append(slices.Clone(fork), bad.String()...))
+			}
+			return path == where
+		})
+		code, checks := r.audit("-sample", "none")
+		if code != exitMisbehaviour || !red(checks["A1"]) && !red(checks["A5"]) {
+			t.Errorf("%s: exit %d: %+v, %+v", where, code, checks["A1"], checks["A5"])
+		}
+		if files, err := filepath.Glob(filepath.Join(r.state, "evidence", "E*")); err != nil || len(files) == 0 {
+			t.Errorf("%s: no evidence, %v", where, err)
 		}
 	}
 }

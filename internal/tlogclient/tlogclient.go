@@ -208,7 +208,9 @@ func (l *Log) Origin() string { return l.origin }
 // Layout returns the layout.
 func (l *Log) Layout() Layout { return l.layout }
 
-// Head reads the newest head.
+// Head reads the newest head. With [ErrLoose] it returns, as far as one can be made
+// of what was read, the strict head that says the same: what was read counts against
+// the log, however much stands around it.
 func (l *Log) Head(ctx context.Context) (Head, error) {
 	limit, loose := int64(checkpoint.MaxNote), ErrHead
 	if l.layout == Database {
@@ -222,15 +224,22 @@ func (l *Log) Head(ctx context.Context) (Head, error) {
 		return Head{}, err
 	}
 	h, err := ParseHead(msg, l.origin, l.keys...)
-	if err != nil && l.layout == Database && believed(msg, l.keys) {
-		err = fmt.Errorf("%w: %v", loose, err)
+	if err == nil || l.layout != Database {
+		return h, err
 	}
-	return h, err
+	if strict := believed(msg, l.keys); strict != nil {
+		err = fmt.Errorf("%w: %v", loose, err)
+		if h, err2 := ParseHead(strict, l.origin, l.keys...); err2 == nil {
+			return h, err
+		}
+	}
+	return Head{}, err
 }
 
-// believed reports whether the go command takes msg for the head of a database with
-// one of keys.
-func believed(msg []byte, keys []*checkpoint.Key) bool {
+// believed returns what the go command believes of msg, as the head of a database
+// with one of keys: the text, and the signature that it looks at. It returns nil if
+// that is nothing.
+func believed(msg []byte, keys []*checkpoint.Key) []byte {
 	for _, k := range keys {
 		v, err := note.NewVerifier(k.String())
 		if err != nil {
@@ -238,11 +247,11 @@ func believed(msg []byte, keys []*checkpoint.Key) bool {
 		}
 		if n, err := note.Open(msg, note.VerifierList(v)); err == nil {
 			if _, err := tlog.ParseTree([]byte(n.Text)); err == nil {
-				return true
+				return fmt.Appendf(nil, "%s\n— %s %s\n", n.Text, n.Sigs[0].Name, n.Sigs[0].Base64)
 			}
 		}
 	}
-	return false
+	return nil
 }
 
 // Discover finds out the layout of a log, and reads its head, of any origin that

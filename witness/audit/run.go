@@ -186,7 +186,7 @@ func (r *run) collect(ctx context.Context) error {
 	r.carried(ctx)
 	for range tries {
 		seen, err := r.site.Heads(ctx)
-		if err != nil && !errors.Is(err, tlogclient.ErrHead) {
+		if err != nil && !errors.Is(err, tlogclient.ErrHead) && !errors.Is(err, tlogclient.ErrLoose) {
 			return err
 		}
 		if err != nil {
@@ -219,14 +219,13 @@ func (r *run) carried(ctx context.Context) {
 	}
 	source := r.site.URL + "/sumdb/" + r.c.Key.Name() + "/latest"
 	h, err := l.Head(ctx)
-	switch {
-	case err == nil:
+	if len(h.Note) > 0 {
 		r.set.Add(heads.Elsewhere, source, h.Note, l)
-	case tlogclient.Refused(err) || errors.Is(err, tlogclient.ErrHead) || ctx.Err() != nil:
-		// It carries none: what is no head, no go command believes.
-	default:
-		r.report.Check("A5", "", "").Findf(report.Failed, "%s: %v", source, err)
 	}
+	if err == nil || tlogclient.Refused(err) || errors.Is(err, tlogclient.ErrHead) || ctx.Err() != nil {
+		return // or it carries none: what is no head and not ErrLoose, no go command believes
+	}
+	r.report.Check("A5", "", "").Findf(report.Failed, "%s: %v", source, err)
 }
 
 // maxPartial is the number of old publications whose partial tiles are compared, of

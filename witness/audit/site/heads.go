@@ -26,7 +26,8 @@ type Seen struct {
 
 // Heads reads the newest head in each layout that the log has. With an error, it
 // returns those that it could read; the error wraps tlogclient.ErrHead for an
-// answer that is no head signed by the key.
+// answer that is no head signed by the key, and tlogclient.ErrLoose for one that
+// only go commands believe, which is returned in its strict form if it has one.
 func (s *Site) Heads(ctx context.Context) ([]Seen, error) {
 	var seen []Seen
 	var errs []error
@@ -41,9 +42,10 @@ func (s *Site) Heads(ctx context.Context) ([]Seen, error) {
 		h, err := l.Head(ctx)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-			continue
 		}
-		seen = append(seen, Seen{name, h})
+		if len(h.Note) > 0 {
+			seen = append(seen, Seen{name, h})
+		}
 	}
 	return seen, errors.Join(errs...)
 }

@@ -240,8 +240,8 @@ func (s *Site) find(ctx context.Context, source tlogclient.Source, cache tlogcli
 		}
 		_, err = l.Head(ctx)
 		switch {
-		case err == nil:
-			found = true
+		case err == nil || errors.Is(err, tlogclient.ErrLoose):
+			found = true // Heads says what is wrong with it
 		case errors.Is(err, tlogclient.ErrHead):
 			garbage = errors.Join(garbage, fmt.Errorf("%s: %w", source, err))
 		case tlogclient.Refused(err):

@@ -245,7 +245,7 @@ func (h *Handler) find(m module.Version) (log.Entry, bool, error) {
 // stored serves a file of the store. The file goes to ServeContent as it is,
 // so that the kernel can send it.
 func (h *Handler) stored(w http.ResponseWriter, r *http.Request, rec log.Record, k store.Kind) error {
-	f, meta, err := h.c.Store.Open(rec, k)
+	f, meta, err := h.c.Store.Open(r.Context(), rec, k)
 	if err != nil {
 		return err
 	}
@@ -345,7 +345,7 @@ func (h *Handler) latest(w http.ResponseWriter, r *http.Request, q request) erro
 		if len(logged) == 0 {
 			return err
 		}
-		if data, err = h.loggedLatest(q.path, logged); err != nil {
+		if data, err = h.loggedLatest(r.Context(), q.path, logged); err != nil {
 			return err
 		}
 	}
@@ -357,7 +357,7 @@ func (h *Handler) latest(w http.ResponseWriter, r *http.Request, q request) erro
 // else the highest prerelease, else the newest pseudo-version. A version
 // without a go.mod of its major version (+incompatible) comes after those
 // with one.
-func (h *Handler) loggedLatest(path string, logged []index.Version) ([]byte, error) {
+func (h *Handler) loggedLatest(ctx context.Context, path string, logged []index.Version) ([]byte, error) {
 	best := slices.MaxFunc(logged, func(a, b index.Version) int {
 		if c := rank(a.Version) - rank(b.Version); c != 0 {
 			return c
@@ -371,7 +371,7 @@ func (h *Handler) loggedLatest(path string, logged []index.Version) ([]byte, err
 		}
 		return semver.Compare(a.Version, b.Version)
 	})
-	i := store.VersionInfo{Version: best.Version, Time: h.timeOf(path, best)}
+	i := store.VersionInfo{Version: best.Version, Time: h.timeOf(ctx, path, best)}
 	return json.Marshal(i)
 }
 
@@ -392,10 +392,10 @@ func rank(v string) int {
 
 // timeOf returns the time of a logged version: as its .info says, else as its
 // pseudo-version says, else the time when it was logged.
-func (h *Handler) timeOf(path string, v index.Version) time.Time {
+func (h *Handler) timeOf(ctx context.Context, path string, v index.Version) time.Time {
 	m := module.Version{Path: path, Version: v.Version}
 	if e, found, err := h.find(m); err == nil && found {
-		if i, err := h.c.Store.ReadInfo(e.Record); err == nil && !i.Time.IsZero() {
+		if i, err := h.c.Store.ReadInfo(ctx, e.Record); err == nil && !i.Time.IsZero() {
 			return i.Time.UTC()
 		}
 	}

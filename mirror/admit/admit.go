@@ -269,7 +269,7 @@ func (s *Service) Bytes(ctx context.Context, m module.Version, k store.Kind) err
 		if !found || err != nil {
 			return false, err
 		}
-		return s.have(e.Record, k)
+		return s.have(ctx, e.Record, k)
 	})
 }
 
@@ -281,8 +281,8 @@ func (s *Service) find(m module.Version) (log.Entry, bool, error) {
 }
 
 // have reports whether the store has a sound k file of rec.
-func (s *Service) have(rec log.Record, k store.Kind) (bool, error) {
-	f, _, err := s.c.Store.Open(rec, k)
+func (s *Service) have(ctx context.Context, rec log.Record, k store.Kind) (bool, error) {
+	f, _, err := s.c.Store.Open(ctx, rec, k)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -111,7 +111,7 @@ func (w *world) wantLogged(ms ...mirrortest.Module) {
 
 func (w *world) have(m mirrortest.Module, k store.Kind) bool {
 	w.t.Helper()
-	f, _, err := w.store.Open(m.Record(w.t), k)
+	f, _, err := w.store.Open(w.t.Context(), m.Record(w.t), k)
 	if err != nil {
 		return false
 	}

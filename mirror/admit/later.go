@@ -81,7 +81,7 @@ func (s *Service) fill(m module.Version) error {
 		return err
 	}
 	for {
-		if ok, err := s.have(e.Record, store.Zip); ok || err != nil {
+		if ok, err := s.have(s.ctx, e.Record, store.Zip); ok || err != nil {
 			return err
 		}
 		fl, err := s.join(task{m, true}, false)
@@ -119,7 +119,7 @@ func (s *Service) Rebuild(ctx context.Context, entries iter.Seq2[log.Entry, erro
 			return p, err
 		}
 		p.Err = nil
-		sound, err := s.haveAll(e.Record, store.Info, store.Mod, store.Zip)
+		sound, err := s.haveAll(ctx, e.Record, store.Info, store.Mod, store.Zip)
 		if err == nil && !sound {
 			err = s.again(ctx, e)
 		}

@@ -70,7 +70,7 @@ func newTrees(t *testing.T, n int) (w *world, trees []tree) {
 
 func (w *world) read(m mirrortest.Module, k store.Kind) []byte {
 	w.t.Helper()
-	f, _, err := w.store.Open(m.Record(w.t), k)
+	f, _, err := w.store.Open(w.t.Context(), m.Record(w.t), k)
 	if err != nil {
 		w.t.Fatal(err)
 	}

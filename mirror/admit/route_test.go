@@ -59,7 +59,7 @@ func TestRoute(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, mirrortest.Name(m.Version, "info"))); err != nil {
 		t.Fatal(err)
 	}
-	if f, _, err := st.Open(rec, store.Zip); err != nil {
+	if f, _, err := st.Open(t.Context(), rec, store.Zip); err != nil {
 		t.Fatal(err)
 	} else {
 		os.Remove(f.Name())

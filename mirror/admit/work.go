@@ -103,9 +103,9 @@ func (s *Service) download(ctx context.Context, chain Chain, src Source, m modul
 		return nil, nil, local(err)
 	}
 	if src != nil {
-		err = src.Download(ctx, name, z.File, store.MaxZip)
+		err = src.Download(ctx, name, z, store.MaxZip)
 	} else {
-		src, err = chain.Download(ctx, name, z.File, store.MaxZip)
+		src, err = chain.Download(ctx, name, z, store.MaxZip)
 	}
 	if err != nil {
 		z.Abort()
@@ -155,7 +155,7 @@ func (s *Service) prove(ctx context.Context, chain Chain, t task) (atZip bool, e
 		if err != nil {
 			return true, err
 		}
-		if err := s.c.Store.PutZip(rec, z); err != nil {
+		if err := s.c.Store.PutZip(ctx, rec, z); err != nil {
 			return true, s.judge(e, src, err)
 		}
 	}
@@ -196,12 +196,12 @@ func (s *Service) compute(ctx context.Context, chain Chain, m module.Version) er
 		return err
 	}
 	defer z.Abort()
-	rec, err := s.c.Store.Compute(z, c.mod)
+	rec, err := s.c.Store.Compute(ctx, z, c.mod)
 	if err != nil {
 		return s.judge(log.Entry{}, c.src, err)
 	}
 	e := log.Entry{Index: -1, Record: rec}
-	if err := s.c.Store.PutZip(rec, z); err != nil {
+	if err := s.c.Store.PutZip(ctx, rec, z); err != nil {
 		return s.judge(e, c.src, err)
 	}
 	if err := s.c.Store.PutMod(rec, c.info, c.mod); err != nil {
@@ -246,7 +246,7 @@ func (s *Service) published(m module.Version) {
 func (s *Service) refill(ctx context.Context, chain Chain, e log.Entry, zip bool) (atZip bool, err error) {
 	rec := e.Record
 	var src Source
-	both, err := s.haveAll(rec, store.Info, store.Mod)
+	both, err := s.haveAll(ctx, rec, store.Info, store.Mod)
 	if err != nil {
 		return false, err
 	}
@@ -264,22 +264,22 @@ func (s *Service) refill(ctx context.Context, chain Chain, e log.Entry, zip bool
 	if !zip {
 		return false, nil
 	}
-	if ok, err := s.have(rec, store.Zip); ok || err != nil {
+	if ok, err := s.have(ctx, rec, store.Zip); ok || err != nil {
 		return false, err
 	}
 	z, src, err := s.downloadBound(ctx, chain, src, rec.Module)
 	if err != nil {
 		return true, err
 	}
-	if err := s.c.Store.PutZip(rec, z); err != nil {
+	if err := s.c.Store.PutZip(ctx, rec, z); err != nil {
 		return true, s.judge(e, src, err)
 	}
 	return false, nil
 }
 
-func (s *Service) haveAll(rec log.Record, kinds ...store.Kind) (bool, error) {
+func (s *Service) haveAll(ctx context.Context, rec log.Record, kinds ...store.Kind) (bool, error) {
 	for _, k := range kinds {
-		if ok, err := s.have(rec, k); !ok || err != nil {
+		if ok, err := s.have(ctx, rec, k); !ok || err != nil {
 			return false, err
 		}
 	}

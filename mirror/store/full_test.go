@@ -51,7 +51,7 @@ func TestFull(t *testing.T) {
 	if _, err := z.Write(m.Zip); !errors.Is(err, syscall.EFBIG) {
 		t.Errorf("writing a zip: %v", err)
 	}
-	if err := s.PutZip(rec, z); err == nil {
+	if err := s.PutZip(t.Context(), rec, z); err == nil {
 		t.Error("a zip that was cut was stored")
 	}
 	filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {

@@ -45,6 +45,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -220,7 +221,7 @@ func longElem(p string) bool {
 // matches, the error is [fs.ErrNotExist].
 // That nobody writes to it while it is read is taken for granted: this process
 // replaces files and never changes them.
-func (s *Store) Open(rec log.Record, k Kind) (*os.File, Meta, error) {
+func (s *Store) Open(ctx context.Context, rec log.Record, k Kind) (*os.File, Meta, error) {
 	if f, meta, ok := s.known(rec, k); ok {
 		return f, meta, nil
 	}
@@ -267,8 +268,8 @@ func openFile(name string) (*os.File, error) {
 }
 
 // ReadInfo returns what the stored .info of rec says.
-func (s *Store) ReadInfo(rec log.Record) (VersionInfo, error) {
-	f, _, err := s.Open(rec, Info)
+func (s *Store) ReadInfo(ctx context.Context, rec log.Record) (VersionInfo, error) {
+	f, _, err := s.Open(ctx, rec, Info)
 	if err != nil {
 		return VersionInfo{}, err
 	}

@@ -53,11 +53,11 @@ func zipFile(t *testing.T, s *store.Store, m module.Version, data []byte) *store
 // put stores all of m and returns its record.
 func put(t *testing.T, s *store.Store, m mirrortest.Module) log.Record {
 	t.Helper()
-	rec, err := s.Compute(zipFile(t, s, m.Version, m.Zip), m.Mod)
+	rec, err := s.Compute(t.Context(), zipFile(t, s, m.Version, m.Zip), m.Mod)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.PutZip(rec, zipFile(t, s, m.Version, m.Zip)); err != nil {
+	if err := s.PutZip(t.Context(), rec, zipFile(t, s, m.Version, m.Zip)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.PutMod(rec, m.Info, m.Mod); err != nil {
@@ -71,7 +71,7 @@ func put(t *testing.T, s *store.Store, m mirrortest.Module) log.Record {
 
 func read(t *testing.T, s *store.Store, rec log.Record, k store.Kind) ([]byte, store.Meta) {
 	t.Helper()
-	f, meta, err := s.Open(rec, k)
+	f, meta, err := s.Open(t.Context(), rec, k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestStore(t *testing.T) {
 				}
 			}
 		}
-		i, err := s.ReadInfo(rec)
+		i, err := s.ReadInfo(t.Context(), rec)
 		if err != nil || i.Version != m.Version.Version || i.Time.Year() != 2024 {
 			t.Errorf("ReadInfo = %v, %v", i, err)
 		}
@@ -117,7 +117,7 @@ func TestStore(t *testing.T) {
 func TestAbsent(t *testing.T) {
 	s := open(t, t.TempDir())
 	rec := mirrortest.Simple(t, "example.com/a", "v1.0.0").Record(t)
-	if _, _, err := s.Open(rec, store.Mod); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, store.ErrDamaged) {
+	if _, _, err := s.Open(t.Context(), rec, store.Mod); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, store.ErrDamaged) {
 		t.Errorf("Open of nothing: %v", err)
 	}
 }
@@ -134,16 +134,16 @@ func TestWrongBytes(t *testing.T) {
 	if err := s.PutMod(rec, a.Info, c.Mod); !errors.As(err, &mismatch) || mismatch.Want != rec.Mod || mismatch.Got != c.Record(t).Mod {
 		t.Errorf("PutMod of another .mod: %v", err)
 	}
-	if err := s.PutZip(rec, zipFile(t, s, a.Version, c.Zip)); !errors.As(err, &mismatch) || mismatch.Kind != store.Zip || mismatch.Got != c.Record(t).Zip {
+	if err := s.PutZip(t.Context(), rec, zipFile(t, s, a.Version, c.Zip)); !errors.As(err, &mismatch) || mismatch.Kind != store.Zip || mismatch.Got != c.Record(t).Zip {
 		t.Errorf("PutZip of another zip: %v", err)
 	}
 	var bad *store.BadZipError
 	for name, data := range map[string][]byte{"other version": b.Zip, "no zip": []byte("<html>"), "empty": nil, "cut": a.Zip[:len(a.Zip)-10]} {
-		if err := s.PutZip(rec, zipFile(t, s, a.Version, data)); !errors.As(err, &bad) {
+		if err := s.PutZip(t.Context(), rec, zipFile(t, s, a.Version, data)); !errors.As(err, &bad) {
 			t.Errorf("PutZip, %s: %v", name, err)
 		}
 	}
-	if err := s.PutZip(rec, zipFile(t, s, b.Version, a.Zip)); err == nil {
+	if err := s.PutZip(t.Context(), rec, zipFile(t, s, b.Version, a.Zip)); err == nil {
 		t.Error("PutZip took the zip of another version")
 	}
 	for _, info := range []string{"", "{}", `{"Version":"v1.0.1"}`, `{"Version":"v1.0.0"} x`, `["v1.0.0"]`,
@@ -182,7 +182,7 @@ func TestCompute(t *testing.T) {
 		{"go.mod below", []string{"sub/a.go", "package a\n"}, "", false},
 	} {
 		m := mirrortest.New(t, path, version, tt.files...)
-		rec, err := s.Compute(zipFile(t, s, m.Version, m.Zip), []byte(tt.mod))
+		rec, err := s.Compute(t.Context(), zipFile(t, s, m.Version, m.Zip), []byte(tt.mod))
 		if ok := err == nil; ok != tt.ok {
 			t.Errorf("%s: error %v", tt.name, err)
 			continue
@@ -225,10 +225,10 @@ func TestDamage(t *testing.T) {
 				os.WriteFile(name, data, 0o644)
 				os.Chtimes(name, time.Time{}, time.Now().Add(time.Second))
 			}
-			if _, _, err := s.Open(rec, k); !errors.Is(err, store.ErrDamaged) || !errors.Is(err, fs.ErrNotExist) {
+			if _, _, err := s.Open(t.Context(), rec, k); !errors.Is(err, store.ErrDamaged) || !errors.Is(err, fs.ErrNotExist) {
 				t.Fatalf("%s: Open of a damaged file: %v", k, err)
 			}
-			if _, _, err := s.Open(rec, k); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, store.ErrDamaged) {
+			if _, _, err := s.Open(t.Context(), rec, k); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, store.ErrDamaged) {
 				t.Errorf("%s: second Open: %v", k, err)
 			}
 			aside, err := filepath.Glob(filepath.Join(dir, ".bad/*"))
@@ -251,7 +251,7 @@ func TestOtherRecord(t *testing.T) {
 	m := mirrortest.Simple(t, "example.com/a", "v1.0.0")
 	rec := put(t, s, m)
 	rec.Zip = mirrortest.Simple(t, "example.com/a", "v1.0.1").Record(t).Zip
-	if _, _, err := s.Open(rec, store.Zip); !errors.Is(err, store.ErrDamaged) {
+	if _, _, err := s.Open(t.Context(), rec, store.Zip); !errors.Is(err, store.ErrDamaged) {
 		t.Errorf("Open with another record: %v", err)
 	}
 }
@@ -275,7 +275,7 @@ func TestForeign(t *testing.T) {
 		if err := errors.Join(os.Remove(file), plant(file)); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := s.Open(rec, store.Zip); !errors.Is(err, store.ErrDamaged) {
+		if _, _, err := s.Open(t.Context(), rec, store.Zip); !errors.Is(err, store.ErrDamaged) {
 			t.Errorf("%s: Open = %v", name, err)
 		}
 		put(t, s, m)

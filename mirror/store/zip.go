@@ -6,6 +6,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -100,7 +101,7 @@ func (e *BadZipError) Unwrap() error { return e.Err }
 // command makes up: such a version would build differently for those who
 // fetch only the .mod. A go.mod that names another module path is not refused;
 // forks do that.
-func (s *Store) Compute(z *ZipFile, mod []byte) (log.Record, error) {
+func (s *Store) Compute(ctx context.Context, z *ZipFile, mod []byte) (log.Record, error) {
 	if err := s.scan(z); err != nil {
 		return log.Record{}, err
 	}
@@ -143,7 +144,7 @@ func (z *ZipFile) goMod() ([]byte, error) {
 // PutZip stores z under its name after checking that it is the zip of rec. A
 // *[MismatchError] says that it is not; a *[BadZipError] that it is no module
 // zip at all. z is over in any case.
-func (s *Store) PutZip(rec log.Record, z *ZipFile) error {
+func (s *Store) PutZip(ctx context.Context, rec log.Record, z *ZipFile) error {
 	defer z.Abort()
 	name, err := Name(rec.Module, Zip)
 	if err != nil {

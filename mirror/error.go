@@ -59,6 +59,8 @@ const (
 // in the way of, for the mirror, the lookups and the relay alike:
 //
 //	absent (404, 410)                       404
+//	whole, and can never be a module        404, with the reason
+//	unknown to the public database alone    503, Retry-After
 //	private paths, upstream's 401 and 403   403
 //	upstream's 429                          429, Retry-After passed on
 //	upstream's 5xx with Retry-After         503, Retry-After passed on
@@ -106,6 +108,8 @@ func public(err error) *publicError {
 	var mismatch *admit.MismatchError
 	var conflict *log.ConflictError
 	var garbage *admit.GarbageError
+	var invalid *admit.InvalidError
+	var unvouched *admit.UnvouchedError
 	var up *upstream.Error
 	switch {
 	case errors.As(err, &p):
@@ -115,6 +119,10 @@ func public(err error) *publicError {
 	case errors.As(err, &conflict):
 		return &publicError{status: http.StatusBadGateway,
 			text: fmt.Sprintf("%s: upstream has other hashes than the log; the first stand", conflict.Have.Module)}
+	case errors.As(err, &invalid):
+		return &publicError{status: http.StatusNotFound, text: absent(invalid.Error())}
+	case errors.As(err, &unvouched):
+		return &publicError{http.StatusServiceUnavailable, unvouched.Error(), later}
 	case errors.As(err, &garbage):
 		return &publicError{status: http.StatusBadGateway, text: garbage.Error()}
 	case errors.Is(err, upstream.ErrPrivate):

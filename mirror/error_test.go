@@ -100,9 +100,14 @@ func TestTable(t *testing.T) {
 			for _, file := range files {
 				w := newWorld(t)
 				w.simple(path, "v1.0.0")
-				suffix := file[strings.LastIndexAny("/"+file, "./@"):]
-				w.public.Fail(suffix, row.cause)
-				w.private.Fail(suffix, row.cause)
+				suffixes := []string{file[strings.LastIndexAny("/"+file, "./@"):]}
+				if file == "@latest" {
+					suffixes = append(suffixes, "list") // which says it instead
+				}
+				for _, suffix := range suffixes {
+					w.public.Fail(suffix, row.cause)
+					w.private.Fail(suffix, row.cause)
+				}
 				url := "/" + path + "/" + file
 				body, resp := w.get(url)
 				if resp.StatusCode != row.status || resp.Header.Get("Retry-After") != row.retry {

@@ -36,6 +36,10 @@
 // /cached-only/ they are a function of the log and the store and nothing else.
 // Answers that came from upstream, and lists, may be kept for a minute.
 //
+// Latest is optional in the protocol. Where upstream has none, or one that is
+// older than what the list beside it shows, it is what a go command makes of a
+// list: see latest.go.
+//
 // The .info of a logged version is the one that was stored when it was
 // admitted. No hash in the log covers it: its Time and Origin are upstream's
 // claim.
@@ -53,7 +57,8 @@
 //
 // 404 means absent, and only that; every error has one status and one short
 // text: see [ErrorWriter]. A path that can be no module's is 404 before anybody
-// is asked. No request is held longer than 30 seconds.
+// is asked. Who asks for a .mod or a zip waits while its bytes come, all others
+// at most 30 seconds.
 //
 // Nothing here has state of its own, so a crash leaves nothing behind.
 package mirror
@@ -62,7 +67,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -77,6 +81,7 @@ import (
 
 	"example.org/sumlog/index"
 	"example.org/sumlog/log"
+	"example.org/sumlog/mirror/admit"
 	"example.org/sumlog/mirror/internal/lru"
 	"example.org/sumlog/mirror/store"
 )
@@ -99,11 +104,12 @@ type Admission interface {
 	// Bytes returns when m is published and its k file in the store.
 	Bytes(ctx context.Context, m module.Version, k store.Kind) error
 
-	// List, Latest and Info say what upstream says. With hurry they give up
-	// after two seconds.
-	List(ctx context.Context, path string, hurry bool) ([]string, error)
+	// List, Latest, Info and Mod say what upstream says. With hurry they give
+	// up after two seconds.
+	List(ctx context.Context, path string, hurry bool) ([]admit.Listed, error)
 	Latest(ctx context.Context, path string, hurry bool) ([]byte, error)
 	Info(ctx context.Context, path, query string, hurry bool) ([]byte, error)
+	Mod(ctx context.Context, m module.Version, hurry bool) ([]byte, error)
 }
 
 // Config is what a handler serves from. All is needed.
@@ -305,102 +311,44 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, q request) error 
 	if err != nil {
 		return err
 	}
-	var versions []string
+	var listed []admit.Listed
 	if q.cachedOnly {
 		err = notFound("%s is not in this mirror: temporarily unavailable", q.path)
 	} else {
-		versions, err = h.c.Admission.List(r.Context(), q.path, len(logged) > 0)
+		listed, err = h.c.Admission.List(r.Context(), q.path, len(logged) > 0)
 	}
 	if err != nil && len(logged) == 0 {
 		return err
 	}
-	for _, v := range logged {
-		if !module.IsPseudoVersion(v.Version) {
-			versions = append(versions, v.Version)
-		}
-	}
-	semver.Sort(versions)
 	var b strings.Builder
-	for _, v := range slices.Compact(versions) {
-		b.WriteString(v)
-		b.WriteByte('\n')
+	for _, v := range h.known(q.path, listed, logged) {
+		if !module.IsPseudoVersion(v.Version) {
+			b.WriteString(v.Version)
+			b.WriteByte('\n')
+		}
 	}
 	resolved(w, r, "text/plain; charset=utf-8", b.String())
 	return nil
 }
 
-// latest serves what upstream calls the latest version, or the log's.
-func (h *Handler) latest(w http.ResponseWriter, r *http.Request, q request) error {
-	logged, err := h.logged(q.path)
-	if err != nil {
-		return err
-	}
-	var data []byte
-	if q.cachedOnly {
-		err = notFound("%s is not in this mirror: temporarily unavailable", q.path)
-	} else {
-		data, err = h.c.Admission.Latest(r.Context(), q.path, len(logged) > 0)
-	}
-	if err != nil {
-		if len(logged) == 0 {
-			return err
-		}
-		if data, err = h.loggedLatest(r.Context(), q.path, logged); err != nil {
-			return err
-		}
-	}
-	resolved(w, r, contentType[store.Info], string(data))
-	return nil
-}
-
-// loggedLatest returns the latest of the logged versions: the highest release,
-// else the highest prerelease, else the newest pseudo-version. A version
-// without a go.mod of its major version (+incompatible) comes after those
-// with one.
-func (h *Handler) loggedLatest(ctx context.Context, path string, logged []index.Version) ([]byte, error) {
-	best := slices.MaxFunc(logged, func(a, b index.Version) int {
-		if c := rank(a.Version) - rank(b.Version); c != 0 {
-			return c
-		}
-		if module.IsPseudoVersion(a.Version) {
-			ta, _ := module.PseudoVersionTime(a.Version)
-			tb, _ := module.PseudoVersionTime(b.Version)
-			if c := ta.Compare(tb); c != 0 {
-				return c
+// known returns all versions that are listed or logged, sorted. A logged version
+// that is not listed counts only if its .info is stored, for without it a go
+// command that finds the version here can do nothing with it; if that leaves none,
+// all count.
+func (h *Handler) known(path string, listed []admit.Listed, logged []index.Version) []admit.Listed {
+	all := slices.Clone(listed)
+	add := func(match func(version string) bool) {
+		for _, v := range logged {
+			if match(v.Version) {
+				all = append(all, admit.Listed{Version: v.Version})
 			}
 		}
-		return semver.Compare(a.Version, b.Version)
-	})
-	i := store.VersionInfo{Version: best.Version, Time: h.timeOf(ctx, path, best)}
-	return json.Marshal(i)
-}
-
-func rank(v string) int {
-	n := 0
-	switch {
-	case module.IsPseudoVersion(v):
-	case semver.Prerelease(v) != "":
-		n = 2
-	default:
-		n = 4
 	}
-	if semver.Build(v) == "" {
-		n++
+	add(h.c.Store.Infos(path))
+	if len(all) == 0 {
+		add(func(string) bool { return true })
 	}
-	return n
-}
-
-// timeOf returns the time of a logged version: as its .info says, else as its
-// pseudo-version says, else the time when it was logged.
-func (h *Handler) timeOf(ctx context.Context, path string, v index.Version) time.Time {
-	m := module.Version{Path: path, Version: v.Version}
-	if e, found, err := h.find(m); err == nil && found {
-		if i, err := h.c.Store.ReadInfo(ctx, e.Record); err == nil && !i.Time.IsZero() {
-			return i.Time.UTC()
-		}
-	}
-	if t, err := module.PseudoVersionTime(v.Version); err == nil {
-		return t.UTC()
-	}
-	return v.Time.UTC()
+	slices.SortStableFunc(all, func(a, b admit.Listed) int { return semver.Compare(a.Version, b.Version) })
+	// Of two the first stays, which has the time that the list gives.
+	return slices.CompactFunc(all, func(a, b admit.Listed) bool { return a.Version == b.Version })
 }

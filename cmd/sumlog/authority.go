@@ -44,7 +44,8 @@ type authority struct {
 type authorityConfig struct {
 	dir       string
 	upstreams upstreams
-	wait      time.Duration          // for an admission; 0: as long as a request
+	wait      time.Duration          // for a file
+	brief     time.Duration          // for all else; 0: as long as a request
 	expect    func(log.Record) error // nil, or says which records not to log
 	logger    *slog.Logger
 	progress  func(done, total int64) // of the index
@@ -79,7 +80,7 @@ func openAuthority(c authorityConfig, l *log.Log) (a *authority, err error) {
 	}
 	ac := admit.Config{
 		Log: l, Names: a.index, Store: a.store, Router: admit.Route(a.router),
-		Evidence: evidence, Logger: c.logger, Wait: c.wait, Expect: c.expect,
+		Evidence: evidence, Logger: c.logger, Wait: c.wait, Brief: c.brief, Expect: c.expect,
 	}
 	if a.db != nil { // a nil pointer in the interface would not be nil
 		ac.Database = a.db

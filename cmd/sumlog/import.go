@@ -69,7 +69,7 @@ func (c *call) openForWork(ctx context.Context, what string, expect func(log.Rec
 	}
 	m := c.Meter("reading log into index", logger)
 	a, err := openAuthority(authorityConfig{
-		dir: c.opts.dir, upstreams: ups, wait: importWait, expect: expect, logger: logger, progress: m.Set,
+		dir: c.opts.dir, upstreams: ups, wait: importWait, brief: importWait, expect: expect, logger: logger, progress: m.Set,
 	}, l)
 	m.End()
 	if err != nil {

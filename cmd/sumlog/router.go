@@ -128,7 +128,7 @@ func guarded(next http.Handler, logger *slog.Logger) http.Handler {
 		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit))
 		out := &answer{ResponseWriter: w}
 		defer recovered(out, r, logger)
-		next.ServeHTTP(out, r)
+		next.ServeHTTP(out, forwarded(r))
 	})
 }
 

@@ -44,7 +44,7 @@ is not loopback needs -open.
 creates a log first if there is none.
 `,
 	Flags: append(append([]string{"dir", "listen", "open"}, upstreamFlags...),
-		"guard", "witness-policy", "publish-interval", "auditor", "metrics", "config", "init", "name"),
+		"guard", "witness-policy", "publish-interval", "wait", "auditor", "metrics", "config", "init", "name"),
 	NArgs: cli.Exactly(0),
 	Run:   runServe,
 }
@@ -59,6 +59,7 @@ const (
 	maxIdle = 2 * time.Minute
 
 	maxInterval = 10 * time.Second // between publications
+	maxWait     = time.Hour        // for a file
 	maxHeader   = 16 << 10
 
 	// SIGTERM ends the process within 10 s.
@@ -114,7 +115,7 @@ func runServe(ctx context.Context, c *call) error {
 	opened := make(chan error, 1)
 	go func() {
 		var err error
-		a, err = openAuthority(authorityConfig{dir: c.opts.dir, upstreams: ups, logger: logger, progress: m.Set}, l)
+		a, err = openAuthority(authorityConfig{dir: c.opts.dir, upstreams: ups, wait: c.opts.wait, logger: logger, progress: m.Set}, l)
 		opened <- err
 	}()
 	select {
@@ -152,6 +153,9 @@ func (c *call) checkServe() error {
 	// A longer one would have admissions refused that only wait for it.
 	if c.opts.interval < 0 || c.opts.interval > maxInterval {
 		return cli.Usagef("-publish-interval %v is not between 0 and %v", c.opts.interval, maxInterval)
+	}
+	if c.opts.wait < time.Second || c.opts.wait > maxWait {
+		return cli.Usagef("-wait %v is not between 1s and %v", c.opts.wait, maxWait)
 	}
 	host, _, err := net.SplitHostPort(c.opts.listen)
 	if err != nil {
@@ -254,6 +258,7 @@ func newServer(ready func() error, logger *slog.Logger) *server {
 		ReadHeaderTimeout: maxReadHeader,
 		ReadTimeout:       maxRead,
 		IdleTimeout:       maxIdle,
+		ConnContext:       withClient,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}

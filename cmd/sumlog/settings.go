@@ -28,6 +28,7 @@ type options struct {
 	policy                string
 	interval              time.Duration
 	auditors              cli.List
+	wait                  time.Duration
 	metrics               string
 	config                string
 	init                  bool
@@ -39,6 +40,7 @@ const (
 	defaultListen   = "127.0.0.1:8070"
 	defaultURL      = "http://" + defaultListen
 	defaultInterval = time.Second
+	defaultWait     = 5 * time.Minute
 )
 
 // settings is the one table of all settings: their flags, their variables
@@ -103,6 +105,11 @@ var settings = []cli.Setting[*call]{
 		Name: "publish-interval", Value: "TIME", File: true,
 		Usage: "with a policy, the least time between publications (default 1s)",
 		Bind:  cli.Time(func(c *call) *time.Duration { return &c.opts.interval }, defaultInterval),
+	},
+	{
+		Name: "wait", Value: "TIME", File: true,
+		Usage: "how long who asks for a .mod or a zip may wait while its bytes come\n(default 5m); everything else is answered in 30s",
+		Bind:  cli.Time(func(c *call) *time.Duration { return &c.opts.wait }, defaultWait),
 	},
 	{
 		Name: "auditor", Value: "VKEY", File: true,

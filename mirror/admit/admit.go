@@ -21,32 +21,44 @@
 //     stored durably, all before the append, because upstream may be unable to
 //     give those bytes a second time.
 //
-// Unknown to the database means absent: a public record is never computed from
-// whatever an upstream says. Nothing is appended if anything went wrong.
+// Unknown to the database means absent if the upstream does not have the version
+// either. Else it means that the database could not fetch it, now or ever
+// ([UnvouchedError]): a public record is never computed from whatever an upstream
+// says. Nothing is appended if anything went wrong.
+//
+// Of a version that other modules only require, a module cache has the .mod alone.
+// If the record is proven it is admitted without its .info, which is then absent.
 //
 // For a version that is logged only bytes can be missing. They are fetched
 // again and must match the logged record: the first hash stands for ever. Bytes
 // of other hashes are refused with a [MismatchError], reported once as
-// evidence, and change nothing.
+// evidence, and change nothing. So are bytes that do not match a proven record.
+// A whole answer of which no record can be made ([InvalidError]) is no module.
 //
 // # Whose work it is
 //
 // The work belongs to the service. There is one flight for a version, whoever
 // asks for which of its files, and it goes on when those who wait for it leave.
-// They leave when their context ends or after [Config.Wait], with [ErrTimeout].
-// Flights are bounded, separately for public and private modules, so that a
-// private upstream that hangs does not stop the public ones; what is in the log
-// and the store needs no flight.
+// They leave when their context ends, or with [ErrTimeout]: after [Config.Wait] if
+// they want a .mod or a zip, which is fetched for as long as its bytes come, else
+// after [Config.Brief].
+//
+// What waits for upstreams is bounded, and shared out among clients (see
+// [lanes.WithClient]) and modules by package lanes: flights and questions each have
+// lanes of their own, and private modules share nothing with public ones, so that
+// a private upstream that hangs does not stop the public ones. What is in the log
+// and the store needs no place.
 //
 // That something does not exist is believed for a minute at most, and only if
 // an upstream or the database said so; a failure is never remembered.
 //
 // # Resolution
 //
-// [Service.Resolve] asks for lists, latest and other .info. It admits nothing.
-// What upstream said is kept, in bounded memory. After a minute it is asked
-// again, but who asks waits for that no longer than two seconds and then gets
-// the older answer.
+// [Service.List], [Service.Latest], [Service.Info] and [Service.Mod] ask what an
+// upstream says, and admit nothing. What it said is kept, in bounded memory. After
+// a minute it is asked again, but who asks waits for that no longer than two
+// seconds and then gets the older answer. A question that nobody waits for any
+// more, or will be answered by, is dropped.
 //
 // # What a crash leaves
 //
@@ -61,10 +73,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/module"
 
+	"example.org/sumlog/internal/lanes"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/internal/lru"
 	"example.org/sumlog/mirror/store"
@@ -73,13 +87,16 @@ import (
 
 // Limits.
 const (
-	defaultWait    = 25 * time.Second // below the 30 s that no request may exceed
+	defaultWait    = 5 * time.Minute
+	defaultBrief   = 25 * time.Second // below the 30 s of a short request
 	defaultFlights = 32
 
-	maxPending = 1024             // flights, the waiting ones included
-	maxFlight  = 30 * time.Minute // of one flight; a zip may come slowly
-	negative   = time.Minute      // how long absence is believed
-	maxRefused = 1 << 14          // versions believed absent
+	maxPending = 1024                   // flights that wait for a place, and questions
+	maxFlight  = 30 * time.Minute       // of one flight; a zip may come slowly
+	slowLane   = 4                      // times the quick one
+	quickly    = 300 * time.Millisecond // in the quick lane
+	negative   = time.Minute            // how long absence is believed
+	maxRefused = 1 << 14                // versions believed absent
 )
 
 // ErrTimeout is the error of one who waited long enough. The work goes on, so
@@ -154,11 +171,17 @@ type Config struct {
 	// Logger may be nil.
 	Logger *slog.Logger
 
-	// Wait is how long a request waits for a flight; 0 means 25 seconds.
+	// Wait is how long a request for a .mod or a zip waits for a flight; 0 means
+	// 5 minutes. A flight whose bytes do not come ends sooner.
 	Wait time.Duration
 
-	// Flights is how many versions are fetched at once, for public and for
-	// private modules each; 0 means 32.
+	// Brief is how long all other requests wait, and all for a place; 0 means
+	// 25 seconds.
+	Brief time.Duration
+
+	// Flights is how many versions are fetched quickly at once, for public and for
+	// private modules each, beside four times as many that are slow; 0 means 32.
+	// As many questions are asked at once.
 	Flights int
 }
 
@@ -170,19 +193,55 @@ type Service struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
-	slots   [2]chan struct{} // flights: public, private
-	asks    [2]chan struct{} // questions: public, private
-	refused *lru.Cache[task, refusal]
-	answers *lru.Cache[question, *answer]
-	noticed *lru.Cache[string, bool] // evidence already given
-	queue   chan module.Version      // of zips to fetch when there is time
+	public, private *side
+	noticed         *lru.Cache[string, bool] // evidence already given
+	queue           chan module.Version      // of zips to fetch when there is time
 
 	mu      sync.Mutex
 	closed  bool
 	flights map[module.Version]*flight
 	asking  map[question]*asking
-	busy    int       // flights that somebody waits for, questions too
-	quiet   time.Time // when busy became 0
+}
+
+// A side is what public or private modules have for themselves.
+type side struct {
+	flights, asks *lanes.Lanes
+	refused       *lru.Cache[task, refusal]
+	answers       *lru.Cache[question, *answer]
+
+	// Guarded by Service.mu.
+	busy  int       // flights that somebody waits for, questions too
+	quiet time.Time // when busy became 0
+}
+
+func newSide(c Config) *side {
+	room := lanes.Config{Quick: c.Flights, Slow: slowLane * c.Flights, Queue: maxPending, Patience: quickly, Wait: c.Brief}
+	return &side{
+		flights: lanes.New(room),
+		asks:    lanes.New(room),
+		refused: lru.New[task, refusal](maxRefused, nil),
+		answers: lru.New(maxAnswers, (question).cost),
+	}
+}
+
+// A route is where a module comes from.
+type route struct {
+	*side
+	chain   Chain
+	private bool
+}
+
+// route says where the module path comes from. An error says that nobody may be
+// asked for it.
+func (s *Service) route(path string) (route, error) {
+	chain, private, err := s.c.Router.For(path)
+	if err != nil {
+		return route{}, err
+	}
+	if private {
+		return route{s.private, chain, true}, nil
+	}
+	return route{s.public, chain, false}, nil
 }
 
 // A task is a version and how much of it is wanted.
@@ -197,13 +256,20 @@ type refusal struct {
 	until time.Time
 }
 
-// A flight is the work on one version. err and atZip are set before done is
-// closed.
+// A flight is the work on one version. Its outcome is set before done is closed.
 type flight struct {
 	task
-	done  chan struct{}
-	err   error
-	atZip bool // it failed, and only the zip is to blame
+	route
+	waiters atomic.Int32 // those who wait for done
+	done    chan struct{}
+	outcome
+}
+
+// An outcome is what came of a flight.
+type outcome struct {
+	err    error
+	atZip  bool  // it failed, and only the zip is to blame
+	noInfo error // fs.ErrNotExist: it went well, but no upstream has the .info
 }
 
 // New returns a service. The caller ends it with Close.
@@ -214,17 +280,20 @@ func New(c Config) (*Service, error) {
 	if c.Wait == 0 {
 		c.Wait = defaultWait
 	}
+	if c.Brief == 0 {
+		c.Brief = min(defaultBrief, c.Wait)
+	}
 	if c.Flights == 0 {
 		c.Flights = defaultFlights
 	}
-	if c.Wait < 0 || c.Flights < 0 {
+	if c.Wait < 0 || c.Brief < 0 || c.Flights < 0 {
 		return nil, errors.New("admission with a negative limit")
 	}
 	s := &Service{
 		c:       c,
 		log:     c.Logger,
-		refused: lru.New[task, refusal](maxRefused, nil),
-		answers: lru.New(maxAnswers, (question).cost),
+		public:  newSide(c),
+		private: newSide(c),
 		noticed: lru.New[string, bool](maxRefused, nil),
 		queue:   make(chan module.Version, maxQueue),
 		flights: make(map[module.Version]*flight),
@@ -232,10 +301,6 @@ func New(c Config) (*Service, error) {
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
-	}
-	for i := range s.slots {
-		s.slots[i] = make(chan struct{}, c.Flights)
-		s.asks[i] = make(chan struct{}, 2*c.Flights)
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.wg.Go(s.backfill)
@@ -256,7 +321,7 @@ func (s *Service) Close() error {
 // Admit returns when m is in the published log, admitting it if necessary. A
 // version that cannot exist, or does not, is [fs.ErrNotExist].
 func (s *Service) Admit(ctx context.Context, m module.Version) error {
-	return s.do(ctx, m, false, func() (bool, error) {
+	return s.do(ctx, m, "", s.c.Brief, func() (bool, error) {
 		_, found, err := s.find(m)
 		return found, err
 	})
@@ -264,7 +329,11 @@ func (s *Service) Admit(ctx context.Context, m module.Version) error {
 
 // Bytes returns when m is in the published log and its k file in the store.
 func (s *Service) Bytes(ctx context.Context, m module.Version, k store.Kind) error {
-	return s.do(ctx, m, k == store.Zip, func() (bool, error) {
+	wait := s.c.Wait
+	if k == store.Info {
+		wait = s.c.Brief
+	}
+	return s.do(ctx, m, k, wait, func() (bool, error) {
 		e, found, err := s.find(m)
 		if !found || err != nil {
 			return false, err
@@ -303,125 +372,139 @@ func local(err error) error {
 
 // do returns when done says so, or with the error of the flight that should
 // have brought that about.
-func (s *Service) do(ctx context.Context, m module.Version, zip bool, done func() (bool, error)) error {
+func (s *Service) do(ctx context.Context, m module.Version, k store.Kind, wait time.Duration, done func() (bool, error)) error {
 	if _, err := store.Name(m, store.Info); err != nil {
 		return fmt.Errorf("%w: %w", err, fs.ErrNotExist)
 	}
-	timeout := time.NewTimer(s.c.Wait)
+	t := task{m, k == store.Zip}
+	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for {
 		if ok, err := done(); ok || err != nil {
 			return err
 		}
-		if r, ok := s.refused.Get(task{m, zip}); ok && time.Now().Before(r.until) {
-			return r.err
-		}
-		fl, err := s.join(task{m, zip}, true)
+		to, err := s.route(m.Path)
 		if err != nil {
 			return err
 		}
-		select {
-		case <-fl.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-timeout.C:
-			return fmt.Errorf("%s: %w", m, ErrTimeout)
+		if r, ok := to.refused.Get(t); ok && time.Now().Before(r.until) {
+			return r.err
+		}
+		fl, err := s.join(t, to, lanes.ClientOf(ctx), true)
+		if err != nil {
+			return err
+		}
+		if err := fl.wait(ctx, timeout.C); err != nil {
+			return err
 		}
 		switch {
-		case fl.err != nil && fl.zip && !zip && fl.atZip:
+		case fl.err != nil && fl.zip && !t.zip && fl.atZip:
 			// Its zip was not asked for here: try without.
 		case fl.err != nil:
 			return fl.err
-		case fl.zip || !zip:
+		case k == store.Info && fl.noInfo != nil:
+			return fl.noInfo
+		case fl.zip || !t.zip:
 			return nil
 		}
 	}
 }
 
-// join returns the flight of t's version, starting one if there is none.
-func (s *Service) join(t task, waits bool) (*flight, error) {
+// wait returns when fl is done, or with the reason for not waiting any longer.
+func (fl *flight) wait(ctx context.Context, timeout <-chan time.Time) error {
+	defer fl.waiters.Add(-1)
+	select {
+	case <-fl.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timeout:
+		return fmt.Errorf("%s: %w", fl.mod, ErrTimeout)
+	}
+}
+
+// join returns the flight of t's version, starting one for client if there is none.
+// Who waits for it calls its wait.
+func (s *Service) join(t task, to route, client string, waits bool) (*flight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if fl := s.flights[t.mod]; fl != nil {
-		return fl, nil
-	}
-	if s.closed {
+	fl := s.flights[t.mod]
+	if fl == nil && s.closed {
 		return nil, log.ErrClosed
 	}
-	if len(s.flights) >= maxPending {
-		return nil, ErrBusy
+	if fl == nil {
+		fl = &flight{task: t, route: to, done: make(chan struct{})}
+		s.flights[t.mod] = fl
+		if waits {
+			to.busy++
+		}
+		s.wg.Go(func() { s.fly(fl, client, waits) })
 	}
-	fl := &flight{task: t, done: make(chan struct{})}
-	s.flights[t.mod] = fl
 	if waits {
-		s.busy++
+		fl.waiters.Add(1)
 	}
-	s.wg.Go(func() { s.fly(fl, waits) })
 	return fl, nil
 }
 
 // fly does the work of fl.
-func (s *Service) fly(fl *flight, waits bool) {
+func (s *Service) fly(fl *flight, client string, waits bool) {
 	ctx, cancel := context.WithTimeout(s.ctx, maxFlight)
 	defer cancel()
-	fl.atZip, fl.err = s.work(ctx, fl.task)
+	fl.outcome = s.enter(ctx, fl, client)
 	if fl.err != nil && s.ctx.Err() != nil {
 		fl.err = log.ErrClosed
 	}
 	var mismatch *MismatchError
 	if errors.Is(fl.err, fs.ErrNotExist) || errors.As(fl.err, &mismatch) {
-		s.refused.Put(task{fl.mod, fl.zip}, refusal{fl.err, s.learnt(fl.mod).Add(negative)})
+		fl.refused.Put(fl.task, refusal{fl.err, fl.learnt(fl.mod).Add(negative)})
 	}
 	s.mu.Lock()
 	delete(s.flights, fl.mod)
 	if waits {
-		s.idle()
+		fl.idle()
 	}
 	s.mu.Unlock()
 	close(fl.done)
 }
 
+// enter does the work of fl when there is a place for it.
+func (s *Service) enter(ctx context.Context, fl *flight, client string) outcome {
+	ctx, place, err := fl.flights.Enter(ctx, lanes.Work{
+		Client: client, Subject: fl.mod.Path, Wanted: func() bool { return fl.waiters.Load() > 0 },
+	})
+	if err != nil {
+		return outcome{err: busy(err)}
+	}
+	defer place.End()
+	o := s.work(ctx, fl)
+	if o.err != nil && context.Cause(ctx) == lanes.ErrGivenUp {
+		o.err = ErrBusy
+	}
+	return o
+}
+
+// busy is ErrBusy for an error of the lanes that is no end of a context.
+func busy(err error) error {
+	if err == lanes.ErrFull {
+		return ErrBusy
+	}
+	return err
+}
+
 // learnt returns when the absence of m was learnt: now, unless the flight went by
 // an answer that was kept. Believing that one anew would double its time.
-func (s *Service) learnt(m module.Version) time.Time {
+func (d *side) learnt(m module.Version) time.Time {
 	now := time.Now()
-	if a, ok := s.answers.Get(infoOf(m)); ok && a.none != nil && a.at.Before(now) {
+	if a, ok := d.answers.Get(infoOf(m)); ok && a.none != nil && a.at.Before(now) {
 		return a.at
 	}
 	return now
 }
 
-// idle is called with s.mu held when something is over that somebody waited
+// idle is called with Service.mu held when something is over that somebody waited
 // for.
-func (s *Service) idle() {
-	if s.busy--; s.busy == 0 {
-		s.quiet = time.Now()
+func (d *side) idle() {
+	if d.busy--; d.busy == 0 {
+		d.quiet = time.Now()
 	}
-}
-
-// slot takes a place in c, waiting no longer than a request would.
-func (s *Service) slot(ctx context.Context, c chan struct{}) (release func(), err error) {
-	select {
-	case c <- struct{}{}:
-		return func() { <-c }, nil
-	default:
-	}
-	timeout := time.NewTimer(s.c.Wait)
-	defer timeout.Stop()
-	select {
-	case c <- struct{}{}:
-		return func() { <-c }, nil
-	case <-timeout.C:
-		return nil, ErrBusy
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// place is the index of a module's semaphore.
-func place(private bool) int {
-	if private {
-		return 1
-	}
-	return 0
 }

@@ -268,8 +268,15 @@ func TestGone(t *testing.T) {
 		if err := w.bytes(m.Version, store.Zip); !errors.Is(err, admit.ErrTimeout) {
 			t.Errorf("of a hanging fetch: %v", err)
 		}
-		if d := time.Since(began); d > 30*time.Second {
+		if d := time.Since(began); d != 5*time.Minute {
 			t.Errorf("waited for %v", d)
+		}
+		began = time.Now()
+		if err := w.svc.Admit(t.Context(), m.Version); !errors.Is(err, admit.ErrTimeout) {
+			t.Errorf("lookup of a hanging fetch: %v", err)
+		}
+		if d := time.Since(began); d > 30*time.Second {
+			t.Errorf("a lookup waited for %v", d)
 		}
 		w.wantLogged()
 		release()
@@ -282,60 +289,113 @@ func TestGone(t *testing.T) {
 	})
 }
 
-// TestHanging has many fetches hang, and shows that what is in the log and the
-// store does not wait for them, nor do private modules for public ones; and
-// that too many are refused in time.
+// TestHanging has many fetches hang, of the same client, and shows that what is in
+// the log and the store does not wait for them, nor do private modules, and other
+// public ones hardly; and that those that hang are told so in time.
 func TestHanging(t *testing.T) {
+	for _, leave := range []time.Duration{time.Second, time.Hour} {
+		synctest.Test(t, func(t *testing.T) { testHanging(t, leave) })
+	}
+}
+
+func testHanging(t *testing.T, leave time.Duration) {
+	w := newWorld(t, true)
+	defer w.close()
+	have := w.simple("example.com/have", "v1.0.0")
+	if err := w.bytes(have.Version, store.Zip); err != nil {
+		t.Fatal(err)
+	}
+	private := w.simple("private.example/a", "v1.0.0")
+	defer w.public.Hang("hang/@v/v1.0.0.mod")()
+	defer w.public.Hang("hang/@v/list")()
+	var wg sync.WaitGroup
+	began := time.Now()
+	for i := range 1000 {
+		m := module.Version{Path: fmt.Sprintf("example.com/%d/hang", i), Version: "v1.0.0"}
+		w.public.Set(mirrortest.Name(m, "info"), []byte(`{"Version":"v1.0.0"}`))
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), leave)
+			defer cancel()
+			var err error
+			switch i % 3 {
+			case 0:
+				err = w.svc.Bytes(ctx, m, store.Mod)
+			case 1:
+				err = w.svc.Admit(ctx, m)
+			case 2:
+				_, err = w.svc.List(ctx, m.Path, false)
+			}
+			if !errors.Is(err, admit.ErrTimeout) && !errors.Is(err, admit.ErrBusy) && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("of what hangs: %v", err)
+			}
+		})
+	}
+	for i := range 10 {
+		synctest.Wait()
+		began := time.Now()
+		err := errors.Join(w.bytes(have.Version, store.Zip), w.svc.Admit(t.Context(), have.Version))
+		if d := time.Since(began); err != nil || d != 0 {
+			t.Errorf("what is here took %v: %v", d, err)
+		}
+		if i == 0 {
+			err = w.bytes(private.Version, store.Zip)
+		}
+		if d := time.Since(began); err != nil || d != 0 {
+			t.Errorf("a private module took %v: %v", d, err)
+		}
+		cold := w.simple(fmt.Sprintf("example.com/cold%d", i), "v1.0.0")
+		if _, err := w.svc.List(t.Context(), cold.Path, false); err != nil {
+			t.Errorf("list of a cold module: %v", err)
+		}
+		if err := w.bytes(cold.Version, store.Zip); err != nil {
+			t.Errorf("cold module: %v", err)
+		}
+		if d := time.Since(began); d > 2*time.Second {
+			t.Errorf("a cold module took %v", d)
+		}
+		time.Sleep(700 * time.Millisecond)
+	}
+	wg.Wait()
+	if d := time.Since(began); d > 5*time.Minute {
+		t.Errorf("waited %v in all", d)
+	}
+}
+
+// TestDropped shows that a question that nobody waits for any more is dropped, and
+// one that refreshes an answer is not.
+func TestDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, true)
 		defer w.close()
-		have := w.simple("example.com/have", "v1.0.0")
-		if err := w.bytes(have.Version, store.Zip); err != nil {
-			t.Fatal(err)
+		release := w.public.Hang("list")
+		ask := func(hurry bool) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			if _, err := w.svc.List(ctx, "example.com/a", hurry); err == nil {
+				t.Error("an answer of what hangs")
+			}
+			synctest.Wait()
 		}
-		private := w.simple("private.example/a", "v1.0.0")
-		release := w.public.Hang("hang/@v/v1.0.0.mod")
-		defer release()
-		var wg sync.WaitGroup
-		for i := range 40 {
-			m := w.simple(fmt.Sprintf("example.com/%d/hang", i), "v1.0.0")
-			wg.Go(func() {
-				err := w.bytes(m.Version, store.Mod)
-				if !errors.Is(err, admit.ErrTimeout) && !errors.Is(err, admit.ErrBusy) {
-					t.Error(err)
-				}
-			})
-		}
-		synctest.Wait()
-		began := time.Now()
-		if err := w.bytes(have.Version, store.Zip); err != nil {
-			t.Error(err)
-		}
-		if err := w.svc.Admit(t.Context(), have.Version); err != nil {
-			t.Error(err)
-		}
-		if err := w.bytes(private.Version, store.Zip); err != nil {
-			t.Error(err)
-		}
-		if d := time.Since(began); d != 0 {
-			t.Errorf("waited %v for fetches that have nothing to do with it", d)
-		}
-		wg.Wait()
-		if d := time.Since(began); d > 30*time.Second {
-			t.Errorf("waited %v in all", d)
-		}
-		// Nobody waits any more for those that never began.
-		release()
-		synctest.Wait()
-		n := 0
-		for name, c := range w.public.Counts() {
-			if strings.HasSuffix(name, "hang/@v/v1.0.0.mod") {
-				n += c
+		asked := func(want int) {
+			t.Helper()
+			if n := w.public.Counts()["example.com/a/@v/list"]; n != want {
+				t.Errorf("asked %d times, want %d", n, want)
 			}
 		}
-		if n != 32 {
-			t.Errorf("%d fetches at once, want 32", n)
+		ask(false)
+		ask(false)
+		asked(2)
+		ask(true)
+		asked(3)
+		ask(true)
+		asked(3)
+		release()
+		synctest.Wait()
+		if got, err := w.list("example.com/a", false); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("List = %v, %v", got, err)
 		}
+		asked(3)
 	})
 }
 

@@ -46,21 +46,25 @@ func (s *Service) backfill() {
 				return
 			}
 			err := s.fill(m)
-			if err != nil && s.ctx.Err() == nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				// As of a module cache that has only the .mod of it.
+				s.log.Info("zip of a logged version is nowhere", "module", m.String())
+			} else if err != nil && s.ctx.Err() == nil {
 				s.log.Warn("zip of a logged version not fetched", "module", m.String(), "err", err)
 			}
 		}
 	}
 }
 
-// waitLull returns when no request waited for an upstream for a while. It
-// reports whether the service still runs.
+// waitLull returns when no request waited for a public upstream for a while: all
+// zips that are left for later are public. It reports whether the service still
+// runs.
 func (s *Service) waitLull() bool {
 	tick := time.NewTicker(lullChecks)
 	defer tick.Stop()
 	for began := time.Now(); time.Since(began) < maxLull; {
 		s.mu.Lock()
-		quiet := s.busy == 0 && time.Since(s.quiet) >= lull
+		quiet := s.public.busy == 0 && time.Since(s.public.quiet) >= lull
 		s.mu.Unlock()
 		if quiet {
 			break
@@ -80,11 +84,15 @@ func (s *Service) fill(m module.Version) error {
 	if err != nil || !found {
 		return err
 	}
+	to, err := s.route(m.Path)
+	if err != nil {
+		return err
+	}
 	for {
 		if ok, err := s.have(s.ctx, e.Record, store.Zip); ok || err != nil {
 			return err
 		}
-		fl, err := s.join(task{m, true}, false)
+		fl, err := s.join(task{m, true}, to, "", false)
 		if err != nil {
 			return err
 		}
@@ -147,7 +155,7 @@ func (s *Service) Rebuild(ctx context.Context, entries iter.Seq2[log.Entry, erro
 
 // again fetches what the store lacks of e.
 func (s *Service) again(ctx context.Context, e log.Entry) error {
-	chain, _, err := s.c.Router.For(e.Record.Module.Path)
+	to, err := s.route(e.Record.Module.Path)
 	if err != nil {
 		return err
 	}
@@ -155,8 +163,8 @@ func (s *Service) again(ctx context.Context, e log.Entry) error {
 	if found, ok, err := s.find(e.Record.Module); err == nil && ok && found.Record == e.Record {
 		e = found
 	}
-	_, err = s.refill(ctx, chain, e, true)
-	if errors.Is(err, fs.ErrNotExist) {
+	o := s.refill(ctx, to.chain, e, true)
+	if err = errors.Join(o.err, o.noInfo); errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("no upstream has it any more: %w", err)
 	}
 	return err

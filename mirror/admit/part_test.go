@@ -183,7 +183,7 @@ func TestAbsenceOnce(t *testing.T) {
 		if err := w.bytes(m.Version, store.Zip); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("Bytes = %v", err)
 		}
-		w.wantCounts(w.public, m.Version, 1, 0, 0)
+		w.wantCounts(w.public, m.Version, 1, 1, 0)
 		w.public.Add(m)
 		time.Sleep(11 * time.Second)
 		if err := w.bytes(m.Version, store.Zip); err != nil {
@@ -229,18 +229,18 @@ func TestPageForList(t *testing.T) {
 	w := newWorld(t, true)
 	defer w.close()
 	const name = "example.com/a/@v/list"
-	for _, page := range []string{"<!doctype html><title>please log in</title>", "<html>\n<p>v1 is here\n</html>\n", "not found"} {
+	for _, page := range []string{"<!doctype html><title>please log in</title>", "<html>\n<p>v1.0.0 is here\n</html>\n", "\ufeff \n<html>", `{"error":"log in"}`} {
 		w.public.Set(name, []byte(page))
 		var garbage *admit.GarbageError
-		if got, err := w.svc.List(t.Context(), "example.com/a", false); !errors.As(err, &garbage) {
+		if got, err := w.list("example.com/a", false); !errors.As(err, &garbage) {
 			t.Errorf("List of %q = %q, %v, want garbage", page, got, err)
 		}
 	}
 	// It was not kept.
-	for i, empty := range []string{"", "\n\n", "v0.0.0-20240102030405-abcdefabcdef\n"} {
+	for i, empty := range []string{"", "\n\n", "not found", "v1\nmain\n"} {
 		path := "example.com/a" + strings.Repeat("x", i)
 		w.public.Set(path+"/@v/list", []byte(empty))
-		if got, err := w.svc.List(t.Context(), path, false); err != nil || len(got) != 0 {
+		if got, err := w.list(path, false); err != nil || len(got) != 0 {
 			t.Errorf("List of %q = %q, %v, want none", empty, got, err)
 		}
 	}

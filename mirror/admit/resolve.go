@@ -5,11 +5,13 @@
 package admit
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 
+	"example.org/sumlog/internal/lanes"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/store"
 )
@@ -32,7 +35,7 @@ const (
 // A question is a path of the GOPROXY protocol that a module has.
 type question struct {
 	path string // of the module
-	rest string // escaped: @latest, @v/list, @v/QUERY.info
+	rest string // escaped: @latest, @v/list, @v/QUERY.info, @v/VERSION.mod
 }
 
 const (
@@ -58,20 +61,50 @@ func (q question) cost(a *answer) int { return len(a.data) + len(q.path) + len(q
 
 // asking is a question under way. ans and err are set before done is closed.
 type asking struct {
-	done  chan struct{}
-	began time.Time
-	ans   *answer
-	err   error
+	question
+	done   chan struct{}
+	began  time.Time
+	cancel context.CancelFunc
+	ans    *answer
+	err    error
+
+	// Guarded by Service.mu.
+	waiters int
+	refresh bool // goes on without waiters: the next ones will be answered by it
+}
+
+// Listed is a version of a list, and the time that the list gives it, if any.
+type Listed struct {
+	Version string
+	Time    time.Time
 }
 
 // List returns the versions that an upstream lists for the module path, those
-// that it could never serve and pseudo-versions left out, sorted.
+// that it could never serve left out, sorted. Pseudo-versions, which do not belong
+// there, are among them: where nothing else says what is the latest, they do.
 //
 // With hurry, which says that the caller has an answer of its own, it waits no
-// longer than two seconds; the same holds for Latest and Info.
-func (s *Service) List(ctx context.Context, path string, hurry bool) ([]string, error) {
+// longer than two seconds; the same holds for Latest, Info and Mod.
+func (s *Service) List(ctx context.Context, path string, hurry bool) ([]Listed, error) {
 	data, err := s.resolve(ctx, question{path, list}, hurry)
-	return strings.Fields(string(data)), err
+	if err != nil {
+		return nil, err
+	}
+	var versions []Listed
+	for line := range strings.Lines(string(data)) {
+		versions = append(versions, parseListed(line))
+	}
+	return versions, nil
+}
+
+// parseListed parses a line of a list, which is not empty.
+func parseListed(line string) Listed {
+	f := strings.Fields(line)
+	l := Listed{Version: f[0]}
+	if len(f) > 1 {
+		l.Time, _ = time.Parse(time.RFC3339, f[1])
+	}
+	return l
 }
 
 // Latest returns the .info of the version that an upstream calls the latest.
@@ -89,8 +122,18 @@ func (s *Service) Info(ctx context.Context, path, query string, hurry bool) ([]b
 	return s.resolve(ctx, question{path, "@v/" + v + ".info"}, hurry)
 }
 
+// Mod returns the .mod that an upstream gives for m, which no record binds: it is
+// good for what a retraction in it says, and never to be served.
+func (s *Service) Mod(ctx context.Context, m module.Version, hurry bool) ([]byte, error) {
+	v, err := module.EscapeVersion(m.Version)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+	}
+	return s.resolve(ctx, question{m.Path, "@v/" + v + ".mod"}, hurry)
+}
+
 func (s *Service) resolve(ctx context.Context, q question, hurry bool) ([]byte, error) {
-	wait := s.c.Wait
+	wait := s.c.Brief
 	if hurry {
 		wait = min(wait, patience)
 	}
@@ -106,147 +149,213 @@ func (s *Service) resolve(ctx context.Context, q question, hurry bool) ([]byte, 
 // call counts, so that an upstream that hangs delays one request and not each.
 // (Only a wait of more than two seconds is counted from the call.)
 func (s *Service) ask(ctx context.Context, q question, wait time.Duration) (*answer, error) {
-	kept, ok := s.answers.Get(q)
+	to, err := s.route(q.path)
+	if err != nil {
+		return nil, err
+	}
+	kept, ok := to.answers.Get(q)
 	if ok && time.Since(kept.at) < fresh {
 		return kept, kept.none
 	}
 	// That something was absent a minute ago is no answer any more.
 	ok = ok && kept.none == nil
-	fl, err := s.question(q)
-	if err != nil {
-		if ok {
-			return kept, nil
-		}
-		return nil, err
-	}
 	if ok {
 		wait = min(wait, patience)
 	}
-	if wait <= patience {
-		wait -= time.Since(fl.began)
+	a, err := s.question(ctx, to, q)
+	if err != nil {
+		return nil, err
 	}
+	hurry := wait <= patience
+	if hurry {
+		wait -= time.Since(a.began)
+	}
+	ans, err := s.await(ctx, a, wait, hurry)
+	if err != nil && ok && ctx.Err() == nil {
+		return kept, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ans, ans.none
+}
+
+// await waits for the answer to a. With hurry, a goes on without who waits.
+func (s *Service) await(ctx context.Context, a *asking, wait time.Duration, hurry bool) (*answer, error) {
+	defer s.leave(a)
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	select {
-	case <-fl.done:
+	case <-a.done:
+		return a.ans, a.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-timeout.C:
-		err = fmt.Errorf("%s/%s: %w", q.path, q.rest, ErrTimeout)
 	}
 	select {
-	case <-fl.done: // also if the timer had run out by the time of the call
-		err = fl.err
+	case <-a.done: // also if the timer had run out by the time of the call
+		return a.ans, a.err
 	default:
 	}
-	switch {
-	case err == nil:
-		return fl.ans, fl.ans.none
-	case ok:
-		return kept, nil
+	if hurry {
+		s.mu.Lock()
+		a.refresh = true
+		s.mu.Unlock()
 	}
-	return nil, err
+	return nil, fmt.Errorf("%s/%s: %w", a.path, a.rest, ErrTimeout)
 }
 
-// question returns the flight of q, starting one if there is none.
-func (s *Service) question(q question) (*asking, error) {
+// leave is the end of a waiter. What nobody waits for any more is dropped.
+func (s *Service) leave(a *asking) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if fl := s.asking[q]; fl != nil {
-		return fl, nil
+	if a.waiters--; a.waiters > 0 || a.refresh {
+		return
+	}
+	if s.asking[a.question] == a {
+		delete(s.asking, a.question)
+	}
+	a.cancel()
+}
+
+// question returns the asking of q, starting one if there is none. Who gets it
+// waits for it.
+func (s *Service) question(ctx context.Context, to route, q question) (*asking, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.asking[q]; a != nil {
+		a.waiters++
+		return a, nil
 	}
 	if s.closed {
 		return nil, log.ErrClosed
 	}
-	if len(s.asking) >= maxPending {
-		return nil, ErrBusy
-	}
-	fl := &asking{done: make(chan struct{}), began: time.Now()}
-	s.asking[q] = fl
-	s.busy++
+	work, cancel := context.WithTimeout(s.ctx, maxAsking)
+	a := &asking{question: q, done: make(chan struct{}), began: time.Now(), cancel: cancel, waiters: 1}
+	s.asking[q] = a
+	to.busy++
+	// What is asked for a flight is asked in the place that the flight has.
+	free := lanes.PlaceOf(ctx) != nil
+	w := lanes.Work{Client: lanes.ClientOf(ctx), Subject: q.path, Wanted: func() bool { return s.wanted(a) }}
 	s.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(s.ctx, maxAsking)
 		defer cancel()
-		fl.ans, fl.err = s.answer(ctx, q)
-		if fl.err == nil {
-			s.answers.Put(q, fl.ans)
+		a.ans, a.err = s.answer(work, to, w, free, q)
+		if a.err == nil {
+			to.answers.Put(q, a.ans)
 		} else if s.ctx.Err() != nil {
-			fl.err = log.ErrClosed
+			a.err = log.ErrClosed
 		}
 		s.mu.Lock()
-		delete(s.asking, q)
-		s.idle()
+		if s.asking[q] == a {
+			delete(s.asking, q)
+		}
+		to.idle()
 		s.mu.Unlock()
-		close(fl.done)
+		close(a.done)
 	})
-	return fl, nil
+	return a, nil
 }
 
-// answer asks the upstreams.
-func (s *Service) answer(ctx context.Context, q question) (*answer, error) {
-	chain, private, err := s.c.Router.For(q.path)
-	if err != nil {
-		return nil, err
+// wanted reports whether anybody waits for a.
+func (s *Service) wanted(a *asking) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return a.waiters > 0
+}
+
+// answer asks the upstreams, when there is a place for w, or at once if it is free.
+func (s *Service) answer(ctx context.Context, to route, w lanes.Work, free bool, q question) (*answer, error) {
+	if free {
+		return s.get(ctx, to, q)
 	}
+	ctx, place, err := to.asks.Enter(ctx, w)
+	if err != nil {
+		return nil, busy(err)
+	}
+	defer place.End()
+	ans, err := s.get(ctx, to, q)
+	if err != nil && context.Cause(ctx) == lanes.ErrGivenUp {
+		err = ErrBusy
+	}
+	return ans, err
+}
+
+// get asks the upstreams.
+func (s *Service) get(ctx context.Context, to route, q question) (*answer, error) {
 	escaped, err := module.EscapePath(q.path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
 	}
-	release, err := s.slot(ctx, s.asks[place(private)])
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	limit := int64(store.MaxInfo)
-	if q.rest == list {
-		limit = maxList
-	}
-	data, src, err := chain.Get(ctx, escaped+"/"+q.rest, limit)
+	data, src, err := to.chain.Get(ctx, escaped+"/"+q.rest, q.limit())
 	if errors.Is(err, fs.ErrNotExist) {
 		return &answer{none: err, at: time.Now()}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if q.rest == list {
-		if data, err = parseList(q.path, data); err != nil {
-			return nil, &GarbageError{err}
-		}
-	} else if err := checkInfo(q, data); err != nil {
+	switch {
+	case q.rest == list:
+		data, err = parseList(q.path, data)
+	case !strings.HasSuffix(q.rest, ".mod"):
+		err = checkInfo(q, data)
+	}
+	if err != nil {
 		return nil, &GarbageError{err}
 	}
 	return &answer{data: data, src: src, at: time.Now()}, nil
 }
 
-// parseList returns the versions of a @v/list that could be served, sorted,
-// one a line. What stands after a version in its line, and what is no version,
-// is ignored, as the go command does. Lines of which none is a version are no
+// limit is how many bytes an answer may have.
+func (q question) limit() int64 {
+	switch {
+	case q.rest == list:
+		return maxList
+	case strings.HasSuffix(q.rest, ".mod"):
+		return store.MaxMod
+	}
+	return store.MaxInfo
+}
+
+// parseList returns the versions of a @v/list that could be served, sorted, one a
+// line, with its time if the line has one. What else stands in a line, and lines
+// that have no such version, are passed over, as the go command does. Markup is no
 // list, but the page of a login, say: it must not pass for an empty one.
 func parseList(path string, data []byte) ([]byte, error) {
-	var versions []string
-	lines, valid := 0, 0
+	if isMarkup(data) {
+		return nil, fmt.Errorf("%s/%s: a page, not a list of versions", path, list)
+	}
+	times := make(map[string]string)
 	for line := range strings.Lines(string(data)) {
 		f := strings.Fields(line)
 		if len(f) == 0 {
 			continue
 		}
-		lines++
-		if !semver.IsValid(f[0]) {
+		if _, err := store.Name(module.Version{Path: path, Version: f[0]}, store.Info); err != nil {
 			continue
 		}
-		valid++
-		if module.IsPseudoVersion(f[0]) {
-			continue
+		at := ""
+		if len(f) > 1 {
+			if _, err := time.Parse(time.RFC3339, f[1]); err == nil {
+				at = " " + f[1]
+			}
 		}
-		if _, err := store.Name(module.Version{Path: path, Version: f[0]}, store.Info); err == nil {
-			versions = append(versions, f[0])
+		if times[f[0]] == "" {
+			times[f[0]] = at
 		}
 	}
-	if lines > 0 && valid == 0 {
-		return nil, fmt.Errorf("%s/%s: names no version", path, list)
-	}
+	versions := slices.Collect(maps.Keys(times))
 	semver.Sort(versions)
-	return []byte(strings.Join(slices.Compact(versions), "\n")), nil
+	for i, v := range versions {
+		versions[i] += times[v]
+	}
+	return []byte(strings.Join(versions, "\n")), nil
+}
+
+// isMarkup reports whether data is HTML, XML or JSON, none of which begins as a
+// version does.
+func isMarkup(data []byte) bool {
+	data = bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\ufeff")))
+	return len(data) > 0 && strings.IndexByte("<{[", data[0]) >= 0
 }
 
 // checkInfo checks an answer of JSON: it names a version that can be of this
@@ -275,15 +384,15 @@ func checkInfo(q question, data []byte) error {
 
 // outdate makes what is kept about m's module be asked again, because m was
 // just admitted: absence is forgotten, lists are no longer new.
-func (s *Service) outdate(m module.Version) {
+func (d *side) outdate(m module.Version) {
 	for _, q := range []question{{m.Path, list}, {m.Path, latest}, infoOf(m)} {
-		a, ok := s.answers.Get(q)
+		a, ok := d.answers.Get(q)
 		switch {
 		case !ok:
 		case a.none != nil:
-			s.answers.Delete(q)
+			d.answers.Delete(q)
 		case !strings.HasSuffix(q.rest, ".info"):
-			s.answers.Put(q, &answer{data: a.data, src: a.src})
+			d.answers.Put(q, &answer{data: a.data, src: a.src})
 		}
 	}
 }

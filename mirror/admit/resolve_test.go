@@ -19,21 +19,34 @@ import (
 	"example.org/sumlog/mirror/upstream"
 )
 
+// list returns what List does, a string a version.
+func (w *world) list(path string, hurry bool) (lines []string, err error) {
+	listed, err := w.svc.List(w.t.Context(), path, hurry)
+	for _, l := range listed {
+		line := l.Version
+		if !l.Time.IsZero() {
+			line += " " + l.Time.Format(time.RFC3339)
+		}
+		lines = append(lines, line)
+	}
+	return lines, err
+}
+
 func TestList(t *testing.T) {
 	w := newWorld(t, true)
 	defer w.close()
 	w.public.Set("example.com/a/@v/list", []byte("v1.10.0\nv1.9.0 2024-01-02T03:04:05Z\n\nv1.9.0\nbad\nv1.2\nv2.0.0\nv2.0.0+incompatible\n"+
 		"v0.0.0-20240102030405-abcdefabcdef\nv1.0.0-rc.1\r\nv1.0.0+meta\n../v1.0.0"))
-	got, err := w.svc.List(t.Context(), "example.com/a", false)
-	want := []string{"v1.0.0-rc.1", "v1.9.0", "v1.10.0", "v2.0.0+incompatible"}
+	got, err := w.list("example.com/a", false)
+	want := []string{"v0.0.0-20240102030405-abcdefabcdef", "v1.0.0-rc.1", "v1.9.0 2024-01-02T03:04:05Z", "v1.10.0", "v2.0.0+incompatible"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("List = %q, %v, want %q", got, err, want)
 	}
 	w.public.Set("example.com/none/@v/list", []byte{})
-	if got, err := w.svc.List(t.Context(), "example.com/none", false); err != nil || len(got) != 0 {
+	if got, err := w.list("example.com/none", false); err != nil || len(got) != 0 {
 		t.Errorf("List of a module without versions = %q, %v", got, err)
 	}
-	if _, err := w.svc.List(t.Context(), "example.com/b", false); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := w.list("example.com/b", false); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("List of no module: %v", err)
 	}
 	w.wantLogged()
@@ -86,7 +99,7 @@ func TestKept(t *testing.T) {
 		list := func(hurry bool, wait time.Duration, want ...string) {
 			t.Helper()
 			began := time.Now()
-			got, err := w.svc.List(t.Context(), "example.com/a", hurry)
+			got, err := w.list("example.com/a", hurry)
 			if err != nil || !slices.Equal(got, want) {
 				t.Errorf("List = %q, %v, want %q", got, err, want)
 			}
@@ -126,7 +139,7 @@ func TestKept(t *testing.T) {
 		// Gone: that is an answer.
 		time.Sleep(2 * time.Minute)
 		w.public.Set(name, nil)
-		if _, err := w.svc.List(t.Context(), "example.com/a", false); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := w.list("example.com/a", false); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("List of a module that is gone: %v", err)
 		}
 	})
@@ -144,7 +157,7 @@ func TestUnknownHangs(t *testing.T) {
 			least, at time.Duration
 		}{{true, 2 * time.Second, 2 * time.Second}, {true, 0, 0}, {false, 20 * time.Second, 30 * time.Second}} {
 			began := time.Now()
-			_, err := w.svc.List(t.Context(), "example.com/a", tt.hurry)
+			_, err := w.list("example.com/a", tt.hurry)
 			if d := time.Since(began); !errors.Is(err, admit.ErrTimeout) || d < tt.least || d > tt.at {
 				t.Errorf("List with hurry %v took %v: %v", tt.hurry, d, err)
 			}
@@ -158,12 +171,12 @@ func TestForgottenAbsence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, true)
 		defer w.close()
-		if _, err := w.svc.List(t.Context(), "example.com/a", false); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := w.list("example.com/a", false); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Minute)
 		defer w.public.Hang("list")()
-		if _, err := w.svc.List(t.Context(), "example.com/a", false); !errors.Is(err, admit.ErrTimeout) {
+		if _, err := w.list("example.com/a", false); !errors.Is(err, admit.ErrTimeout) {
 			t.Errorf("List = %v", err)
 		}
 	})
@@ -173,7 +186,7 @@ func TestForgottenAbsence(t *testing.T) {
 func TestOutdated(t *testing.T) {
 	w := newWorld(t, true)
 	defer w.close()
-	if _, err := w.svc.List(t.Context(), "example.com/a", false); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := w.list("example.com/a", false); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
 	w.public.Set("example.com/a/@latest", []byte(`{"Version":"v0.9.0"}`))
@@ -185,7 +198,7 @@ func TestOutdated(t *testing.T) {
 	if err := w.svc.Admit(t.Context(), m.Version); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := w.svc.List(t.Context(), "example.com/a", false); err != nil || !slices.Equal(got, []string{"v1.0.0"}) {
+	if got, err := w.list("example.com/a", false); err != nil || !slices.Equal(got, []string{"v1.0.0"}) {
 		t.Errorf("List after the admission = %q, %v", got, err)
 	}
 	if got, err := w.svc.Latest(t.Context(), "example.com/a", false); err != nil || !strings.Contains(string(got), "v1.0.0") {
@@ -197,7 +210,7 @@ func TestHugeList(t *testing.T) {
 	w := newWorld(t, true)
 	defer w.close()
 	w.public.Set("example.com/huge/@v/list", []byte(strings.Repeat("v1.0.0\n", 1<<20)))
-	if _, err := w.svc.List(t.Context(), "example.com/huge", false); !errors.Is(err, upstream.ErrTooLarge) {
+	if _, err := w.list("example.com/huge", false); !errors.Is(err, upstream.ErrTooLarge) {
 		t.Errorf("a list of 7 MiB: %v", err)
 	}
 }

@@ -14,33 +14,24 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/sync/errgroup"
 
+	"example.org/sumlog/internal/lanes"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/store"
+	"example.org/sumlog/mirror/upstream"
 )
 
-// work brings about what t wants. If it fails, atZip says that a task without
-// the zip might have succeeded.
-func (s *Service) work(ctx context.Context, t task) (atZip bool, err error) {
-	e, found, err := s.find(t.mod)
-	if err != nil {
-		return false, err
-	}
-	chain, private, err := s.c.Router.For(t.mod.Path)
-	if err != nil {
-		return false, err
-	}
-	release, err := s.slot(ctx, s.slots[place(private)])
-	if err != nil {
-		return false, err
-	}
-	defer release()
+// work brings about what fl wants.
+func (s *Service) work(ctx context.Context, fl *flight) outcome {
+	e, found, err := s.find(fl.mod)
 	switch {
+	case err != nil:
+		return outcome{err: err}
 	case found:
-		return s.refill(ctx, chain, e, t.zip)
-	case private || s.c.Database == nil:
-		return false, s.compute(ctx, chain, t.mod)
+		return s.refill(ctx, fl.chain, e, fl.zip)
+	case fl.private || s.c.Database == nil:
+		return outcome{err: s.compute(ctx, fl)}
 	}
-	return s.prove(ctx, chain, t)
+	return s.prove(ctx, fl)
 }
 
 // An origin is what one source says of a version.
@@ -61,6 +52,29 @@ func (s *Service) fetch(ctx context.Context, chain Chain, m module.Version) (ori
 	return s.whole(ctx, chain, m, origin{src: a.src, info: a.data})
 }
 
+// bound is fetch for a .mod that a record binds: it needs no .info.
+func (s *Service) bound(ctx context.Context, chain Chain, m module.Version) (origin, error) {
+	c, err := s.fetch(ctx, chain, m)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return c, err
+	}
+	return s.alone(ctx, chain, m, err)
+}
+
+// alone gets the .mod of m without its .info. If there is none either, the error is
+// absent, which says that there is no .info.
+func (s *Service) alone(ctx context.Context, chain Chain, m module.Version, absent error) (origin, error) {
+	name, err := store.Name(m, store.Mod)
+	if err != nil {
+		return origin{}, err
+	}
+	mod, src, err := chain.Get(ctx, name, store.MaxMod)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = absent
+	}
+	return origin{src: src, mod: mod}, err
+}
+
 // fetchAfter is fetch from the sources behind src, whose copy is not whole.
 func (s *Service) fetchAfter(ctx context.Context, chain Chain, m module.Version, src Source) (c origin, err error) {
 	name, err := store.Name(m, store.Info)
@@ -77,11 +91,12 @@ func (s *Service) fetchAfter(ctx context.Context, chain Chain, m module.Version,
 	return s.whole(ctx, chain, m, c)
 }
 
-// whole gets the .mod for a .info.
+// whole gets the .mod for a .info. Also with an error, what it returns says which
+// .info there was.
 func (s *Service) whole(ctx context.Context, chain Chain, m module.Version, c origin) (origin, error) {
 	name, err := store.Name(m, store.Mod)
 	if err != nil {
-		return origin{}, err
+		return c, err
 	}
 	if c.mod, err = c.src.Get(ctx, name, store.MaxMod); errors.Is(err, fs.ErrNotExist) {
 		if next, nerr := s.fetchAfter(ctx, chain, m, c.src); !errors.Is(nerr, fs.ErrNotExist) {
@@ -102,16 +117,30 @@ func (s *Service) download(ctx context.Context, chain Chain, src Source, m modul
 	if err != nil {
 		return nil, nil, local(err)
 	}
+	place := lanes.PlaceOf(ctx)
+	f := heard{z, place}
 	if src != nil {
-		err = src.Download(ctx, name, z, store.MaxZip)
+		err = src.Download(ctx, name, f, store.MaxZip)
 	} else {
-		src, err = chain.Download(ctx, name, z, store.MaxZip)
+		src, err = chain.Download(ctx, name, f, store.MaxZip)
 	}
 	if err != nil {
 		z.Abort()
 		return nil, nil, err
 	}
+	place.Working()
 	return z, src, nil
+}
+
+// A heard file tells the lanes that bytes come.
+type heard struct {
+	upstream.File
+	place *lanes.Place
+}
+
+func (f heard) Write(p []byte) (int, error) {
+	f.place.Heard()
+	return f.File.Write(p)
 }
 
 // downloadBound is download for a zip that a record binds to its .mod: if src
@@ -127,54 +156,89 @@ func (s *Service) downloadBound(ctx context.Context, chain Chain, src Source, m 
 	return nil, nil, err
 }
 
-// prove admits a public version with the record that the database proves.
-func (s *Service) prove(ctx context.Context, chain Chain, t task) (atZip bool, err error) {
-	var rec log.Record
-	var c origin
+// An UnvouchedError reports a public version that an upstream has and that the
+// public checksum database says does not exist. That database says so too when its
+// own fetch failed, so the version is not absent; and it is not logged either.
+type UnvouchedError struct{ Module module.Version }
+
+func (e *UnvouchedError) Error() string {
+	return fmt.Sprintf("%s: upstream has it, and the public checksum database does not know it (yet): try again later; "+
+		"if the module is private, this server must be told so with -private", e.Module)
+}
+
+// learn gets the record of m from the database and its .info and .mod from upstream.
+func (s *Service) learn(ctx context.Context, chain Chain, m module.Version) (rec log.Record, c origin, err error) {
+	var unknown, absent error
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		rec, err = s.c.Database.Record(gctx, t.mod)
+		if rec, err = s.c.Database.Record(gctx, m); errors.Is(err, fs.ErrNotExist) {
+			unknown, err = err, nil
+		}
 		return err
 	})
 	g.Go(func() (err error) {
-		c, err = s.fetch(gctx, chain, t.mod)
+		if c, err = s.fetch(gctx, chain, m); errors.Is(err, fs.ErrNotExist) {
+			absent, err = err, nil
+		}
 		return err
 	})
-	if err := g.Wait(); err != nil {
-		return false, err
+	err = g.Wait()
+	switch {
+	case err != nil:
+	case unknown != nil && c.info != nil:
+		err = &UnvouchedError{m}
+	case unknown != nil:
+		err = unknown
+	case rec.Module != m:
+		err = fmt.Errorf("%s: the checksum database gave a record of %s", m, rec.Module)
+	case absent != nil:
+		c, err = s.alone(ctx, chain, m, absent)
 	}
-	if rec.Module != t.mod {
-		return false, fmt.Errorf("%s: the checksum database gave a record of %s", t.mod, rec.Module)
+	return rec, c, err
+}
+
+// prove admits a public version with the record that the database proves.
+func (s *Service) prove(ctx context.Context, fl *flight) (o outcome) {
+	rec, c, err := s.learn(ctx, fl.chain, fl.mod)
+	if err != nil {
+		return outcome{err: err}
 	}
 	e := log.Entry{Index: -1, Record: rec}
 	if err := s.c.Store.PutMod(rec, c.info, c.mod); err != nil {
-		return false, s.judge(e, c.src, err)
+		return outcome{err: s.judge(e, c.src, err)}
 	}
-	if t.zip {
-		z, src, err := s.downloadBound(ctx, chain, c.src, t.mod)
+	if fl.zip {
+		z, src, err := s.downloadBound(ctx, fl.chain, c.src, fl.mod)
 		if err != nil {
-			return true, err
+			return outcome{err: err, atZip: true}
 		}
 		if err := s.c.Store.PutZip(ctx, rec, z); err != nil {
-			return true, s.judge(e, src, err)
+			return outcome{err: s.judge(e, src, err), atZip: true}
 		}
 	}
-	if err := s.append(ctx, rec); err != nil {
-		return false, err
+	if err := s.append(ctx, rec, c); err != nil {
+		return outcome{err: err}
 	}
-	if !t.zip {
-		s.later(t.mod)
+	if !fl.zip {
+		s.later(fl.mod)
 	}
-	return false, nil
+	if c.info == nil {
+		o.noInfo = errNoInfo
+	}
+	return o
 }
+
+// errNoInfo says that all is well but for the .info.
+var errNoInfo = fmt.Errorf("upstream has no .info of this version: %w", fs.ErrNotExist)
 
 // compute admits a version that only its own bytes speak for. They are stored
 // durably before the append: afterwards they are the only ones that fit.
-func (s *Service) compute(ctx context.Context, chain Chain, m module.Version) error {
+func (s *Service) compute(ctx context.Context, fl *flight) error {
+	chain, m := fl.chain, fl.mod
 	// The .info must be of the copy that the record is of: of a version that
 	// was made anew since, an older one is not.
-	if a, ok := s.answers.Get(infoOf(m)); ok && time.Since(a.at) > patience {
-		s.answers.Delete(infoOf(m))
+	if a, ok := fl.answers.Get(infoOf(m)); ok && time.Since(a.at) > patience {
+		fl.answers.Delete(infoOf(m))
 	}
 	c, err := s.fetch(ctx, chain, m)
 	if err != nil {
@@ -207,11 +271,13 @@ func (s *Service) compute(ctx context.Context, chain Chain, m module.Version) er
 	if err := s.c.Store.PutMod(rec, c.info, c.mod); err != nil {
 		return s.judge(e, c.src, err)
 	}
-	return s.append(ctx, rec)
+	return s.append(ctx, rec, c)
 }
 
-// append appends rec and makes known that it is there.
-func (s *Service) append(ctx context.Context, rec log.Record) error {
+// append appends rec, of which c is stored, and makes known that it is there.
+func (s *Service) append(ctx context.Context, rec log.Record, c origin) error {
+	// The log has a bound of its own on what waits for publication.
+	lanes.PlaceOf(ctx).Leave()
 	if s.c.Expect != nil {
 		if err := s.c.Expect(rec); err != nil {
 			return err
@@ -226,55 +292,83 @@ func (s *Service) append(ctx context.Context, rec log.Record) error {
 	if err != nil {
 		return local(err)
 	}
-	s.published(rec.Module)
+	s.published(rec.Module, c)
 	return nil
 }
 
-// published does what is due once m is in the published log.
-func (s *Service) published(m module.Version) {
-	s.refused.Delete(task{m, false})
-	s.refused.Delete(task{m, true})
-	s.outdate(m)
-	// The list is for those who read the tree without this server. It does
-	// not decide whether the version is admitted.
+// published does what is due once m is in the published log and c is stored.
+func (s *Service) published(m module.Version, c origin) {
+	to, err := s.route(m.Path)
+	if err != nil {
+		return // it was admitted under other settings, and nobody is asked for it
+	}
+	to.refused.Delete(task{m, false})
+	to.refused.Delete(task{m, true})
+	to.outdate(m)
+	if c.info == nil {
+		return
+	}
+	// The list is for those who read the tree without this server, who need the
+	// .info. It does not decide whether the version is admitted.
 	if err := s.c.Store.Publish(m); err != nil {
 		s.log.Error("list of the stored tree not updated", "module", m.String(), "err", err)
 	}
 }
 
 // refill fetches what the store lacks of a logged version.
-func (s *Service) refill(ctx context.Context, chain Chain, e log.Entry, zip bool) (atZip bool, err error) {
-	rec := e.Record
-	var src Source
-	both, err := s.haveAll(ctx, rec, store.Info, store.Mod)
-	if err != nil {
-		return false, err
+func (s *Service) refill(ctx context.Context, chain Chain, e log.Entry, zip bool) (o outcome) {
+	src, err := s.refillMod(ctx, chain, e)
+	if errors.Is(err, errNoInfo) {
+		o.noInfo, err = err, nil
 	}
-	if !both {
-		c, err := s.fetch(ctx, chain, rec.Module)
-		if err != nil {
-			return false, err
-		}
-		if err := s.c.Store.PutMod(rec, c.info, c.mod); err != nil {
-			return false, s.judge(e, c.src, err)
-		}
-		src = c.src
-		s.published(rec.Module)
+	if err != nil {
+		return outcome{err: err}
 	}
 	if !zip {
-		return false, nil
+		return o
 	}
-	if ok, err := s.have(ctx, rec, store.Zip); ok || err != nil {
-		return false, err
+	o.atZip = true
+	rec := e.Record
+	var ok bool
+	if ok, o.err = s.have(ctx, rec, store.Zip); ok || o.err != nil {
+		return o
 	}
 	z, src, err := s.downloadBound(ctx, chain, src, rec.Module)
 	if err != nil {
-		return true, err
+		o.err = err
+		return o
 	}
 	if err := s.c.Store.PutZip(ctx, rec, z); err != nil {
-		return true, s.judge(e, src, err)
+		o.err = s.judge(e, src, err)
 	}
-	return false, nil
+	return o
+}
+
+// refillMod fetches the .info and .mod of a logged version, if the store lacks one.
+func (s *Service) refillMod(ctx context.Context, chain Chain, e log.Entry) (src Source, err error) {
+	rec := e.Record
+	both, err := s.haveAll(ctx, rec, store.Info, store.Mod)
+	if both || err != nil {
+		return nil, err
+	}
+	c, err := s.bound(ctx, chain, rec.Module)
+	if errors.Is(err, fs.ErrNotExist) {
+		// A .mod that is here needs no upstream.
+		if ok, herr := s.have(ctx, rec, store.Mod); ok || herr != nil {
+			err = errors.Join(errNoInfo, herr)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.c.Store.PutMod(rec, c.info, c.mod); err != nil {
+		return nil, s.judge(e, c.src, err)
+	}
+	s.published(rec.Module, c)
+	if c.info == nil {
+		return c.src, errNoInfo
+	}
+	return c.src, nil
 }
 
 func (s *Service) haveAll(ctx context.Context, rec log.Record, kinds ...store.Kind) (bool, error) {
@@ -313,19 +407,39 @@ type GarbageError struct{ Err error }
 func (e *GarbageError) Error() string { return "upstream has no valid module: " + e.Err.Error() }
 func (e *GarbageError) Unwrap() error { return e.Err }
 
-// judge says what an error of the store means for bytes that src gave.
+// An InvalidError reports a version whose files came whole and can never be a
+// module: asking again gives the same. It is an [fs.ErrNotExist].
+type InvalidError struct{ Err error }
+
+func (e *InvalidError) Error() string { return "there is no valid module: " + e.Err.Error() }
+func (e *InvalidError) Unwrap() error { return e.Err }
+
+// Is makes such a version absent.
+func (e *InvalidError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// judge says what an error of the store means for bytes that src gave. Of a version
+// without a known record, e has none.
 func (s *Service) judge(e log.Entry, src Source, err error) error {
 	var mismatch *store.MismatchError
 	var bad *store.BadZipError
+	known := e.Record != log.Record{}
 	switch {
 	case errors.As(err, &mismatch):
-		err := &MismatchError{e, mismatch.Kind, mismatch.Want, mismatch.Got}
-		s.evidence("upstream-mismatch", e.Record.Module, mismatchText(err, src))
-		return err
-	case errors.As(err, &bad) && !errors.As(err, new(*fs.PathError)):
-		return &GarbageError{err}
+		return s.mismatched(&MismatchError{e, mismatch.Kind, mismatch.Want, mismatch.Got}, src)
+	case !errors.As(err, &bad) || errors.As(err, new(*fs.PathError)):
+		return local(err)
+	case bad.Whole && known:
+		return s.mismatched(&MismatchError{e, store.Zip, e.Record.Zip, "no module zip: " + bad.Err.Error()}, src)
+	case bad.Whole:
+		return &InvalidError{bad}
 	}
-	return local(err)
+	return &GarbageError{err}
+}
+
+// mismatched keeps the evidence of err and returns it.
+func (s *Service) mismatched(err *MismatchError, src Source) error {
+	s.evidence("upstream-mismatch", err.Entry.Record.Module, mismatchText(err, src))
+	return err
 }
 
 // evidence hands on what an operator has to see, once for each finding.

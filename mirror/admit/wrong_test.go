@@ -118,7 +118,16 @@ func TestNothingLogged(t *testing.T) {
 				m := w.simple(path, "v1.0.0")
 				w.public.Fail(ext, cause)
 				w.private.Fail(ext, cause)
-				if err := w.bytes(m.Version, store.Zip); !errors.Is(err, cause) {
+				err := w.bytes(m.Version, store.Zip)
+				if ext == ".info" && errors.Is(cause, fs.ErrNotExist) && path == "example.com/a" {
+					// A proven record needs none.
+					if err != nil {
+						t.Errorf("without .info: %v", err)
+					}
+					w.close()
+					continue
+				}
+				if !errors.Is(err, cause) {
 					t.Errorf("%s %s: Bytes = %v, want %v", path, ext, err, cause)
 				}
 				w.wantLogged()
@@ -150,8 +159,14 @@ func TestNothingLogged(t *testing.T) {
 	w.db.Fail(nil)
 	unknown := mirrortest.Simple(t, "example.com/unknown", "v1.0.0")
 	w.public.Add(unknown)
-	if err := w.svc.Admit(t.Context(), unknown.Version); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("unknown to the database: %v", err)
+	var unvouched *admit.UnvouchedError
+	if err := w.svc.Admit(t.Context(), unknown.Version); !errors.As(err, &unvouched) {
+		t.Errorf("unknown to the database alone: %v", err)
+	}
+	w.public.Set(mirrortest.Name(unknown.Version, "info"), nil)
+	nobodys := mirrortest.Simple(t, "example.com/nobody", "v1.0.0")
+	if err := w.svc.Admit(t.Context(), nobodys.Version); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("unknown to everybody: %v", err)
 	}
 	w.wantLogged()
 	// What failed is not remembered.

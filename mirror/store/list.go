@@ -43,6 +43,24 @@ func (s *Store) Publish(m module.Version) error {
 	return durable.WriteFile(s.root, list, []byte(strings.Join(versions, "\n")+"\n"), 0o644)
 }
 
+// Infos returns what reports whether there is a .info of a version of the module
+// path. It says nothing about what is in it.
+func (s *Store) Infos(path string) func(version string) bool {
+	escaped, err := module.EscapePath(path)
+	if err != nil {
+		return func(string) bool { return false }
+	}
+	dir, err := fs.ReadDir(s.root.FS(), escaped+"/@v")
+	names := make(map[string]bool)
+	for _, d := range dir {
+		names[d.Name()] = true
+	}
+	return func(version string) bool {
+		v, verr := module.EscapeVersion(version)
+		return err == nil && verr == nil && names[v+".info"]
+	}
+}
+
 // keyed is a lock for each name in use.
 type keyed struct {
 	mu    sync.Mutex

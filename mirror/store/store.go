@@ -281,6 +281,16 @@ func (s *Store) ReadInfo(ctx context.Context, rec log.Record) (VersionInfo, erro
 	return ParseInfo(data, rec.Module)
 }
 
+// ReadMod returns the stored .mod of rec.
+func (s *Store) ReadMod(ctx context.Context, rec log.Record) ([]byte, error) {
+	f, _, err := s.Open(ctx, rec, Mod)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, MaxMod))
+}
+
 // recheck opens a file that the memo does not vouch for. The version is locked
 // meanwhile: a file is read once however many ask for it, and none is moved
 // aside that was just put.
@@ -343,8 +353,8 @@ func (s *Store) setAside(k key, name string, cause error) error {
 }
 
 // PutMod stores the .info and the .mod of rec's version, both from one copy of
-// the module, after checking them. A *[MismatchError] says that they are not
-// rec's; nothing is stored then.
+// the module, after checking them. With a nil info it stores the .mod alone. A
+// *[MismatchError] says that they are not rec's; nothing is stored then.
 func (s *Store) PutMod(rec log.Record, info, mod []byte) error {
 	name, err := Name(rec.Module, Mod)
 	if err != nil {
@@ -354,8 +364,10 @@ func (s *Store) PutMod(rec log.Record, info, mod []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := ParseInfo(info, rec.Module); err != nil {
-		return err
+	if info != nil {
+		if _, err := ParseInfo(info, rec.Module); err != nil {
+			return err
+		}
 	}
 	h, err := hashMod(bytes.NewReader(mod))
 	if err != nil {
@@ -365,7 +377,7 @@ func (s *Store) PutMod(rec log.Record, info, mod []byte) error {
 		return &MismatchError{Module: rec.Module, Kind: Mod, Want: rec.Mod, Got: h}
 	}
 	defer s.locks.lock(rec.Module.String())()
-	if err := s.write(key{rec.Module, Mod}, name, mod, rec.Mod); err != nil {
+	if err := s.write(key{rec.Module, Mod}, name, mod, rec.Mod); err != nil || info == nil {
 		return err
 	}
 	// The .info last: a .info without its .mod never stands.

@@ -66,18 +66,18 @@ func (s *Store) scan(z *ZipFile) error {
 	}
 	// Sizes first: CheckZip reads the whole directory whatever its size.
 	if _, err := openZip(z.File, id.size); err != nil {
-		return &BadZipError{z.mod, err}
+		return &BadZipError{Module: z.mod, Err: err}
 	}
 	if _, err := zip.CheckZip(z.mod, z.File.Name()); err != nil {
 		// One error a file: of hundreds of thousands the first few will do.
 		if list, ok := errors.AsType[zip.FileErrorList](err); ok && len(list) > maxFileErrors {
 			err = slices.Clone(list[:maxFileErrors])
 		}
-		return &BadZipError{z.mod, err}
+		return &BadZipError{Module: z.mod, Err: err}
 	}
 	h1, err := hashZip(z.File, id.size)
 	if err != nil {
-		return &BadZipError{z.mod, err}
+		return &BadZipError{Module: z.mod, Err: err}
 	}
 	if z.sum, err = sumFile(z.File, id.size); err != nil {
 		return err
@@ -90,6 +90,9 @@ func (s *Store) scan(z *ZipFile) error {
 type BadZipError struct {
 	Module module.Version
 	Err    error
+
+	// Whole says that it is a sound zip whose content can be no module.
+	Whole bool
 }
 
 func (e *BadZipError) Error() string { return fmt.Sprintf("%s: not a module zip: %v", e.Module, e.Err) }
@@ -107,10 +110,12 @@ func (s *Store) Compute(ctx context.Context, z *ZipFile, mod []byte) (log.Record
 	}
 	goMod, err := z.goMod()
 	if err != nil {
-		return log.Record{}, &BadZipError{z.mod, err}
+		return log.Record{}, &BadZipError{Module: z.mod, Err: err}
 	}
 	if !bytes.Equal(mod, goMod) {
-		return log.Record{}, &BadZipError{z.mod, fmt.Errorf("the .mod file is not the zip's go.mod")}
+		// What is no go.mod at all is not what the version's author wrote.
+		f, err := modfile.ParseLax("go.mod", mod, nil)
+		return log.Record{}, &BadZipError{z.mod, fmt.Errorf("the .mod file is not the zip's go.mod"), err == nil && f.Module != nil}
 	}
 	h, err := hashMod(bytes.NewReader(mod))
 	if err != nil {

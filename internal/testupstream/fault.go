@@ -14,6 +14,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A Fault answers a request wrongly. It is given the right way to answer, and a
@@ -39,6 +40,38 @@ func Hang(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc, healed <-c
 	case <-r.Context().Done():
 	}
 	panic(http.ErrAbortHandler)
+}
+
+// Text answers 200 with a text.
+func Text(text string) Fault {
+	return func(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc, _ <-chan struct{}) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		io.WriteString(w, text)
+	}
+}
+
+// Trickle sends what is right, but only so many bytes at a time, until the faults
+// end.
+func Trickle(bytes int, every time.Duration) Fault {
+	return func(w http.ResponseWriter, r *http.Request, right http.HandlerFunc, healed <-chan struct{}) {
+		body := bodyOf(right, r)
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for len(body) > bytes {
+			w.Write(body[:bytes])
+			http.NewResponseController(w).Flush()
+			body = body[bytes:]
+			select {
+			case <-tick.C:
+			case <-healed:
+				bytes = len(body)
+			case <-r.Context().Done():
+				return
+			}
+		}
+		w.Write(body)
+	}
 }
 
 // Truncate promises the whole file and sends half of it.

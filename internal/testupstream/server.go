@@ -11,7 +11,9 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -229,6 +231,38 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 	w.Write(data)
+}
+
+// Export writes what the server has, without faults, to a directory laid out as a
+// file:// upstream. As in a module cache, there is no @latest.
+func (s *Server) Export(dir string) error {
+	s.mu.Lock()
+	list := slices.Clone(s.releases)
+	s.mu.Unlock()
+	for _, r := range list {
+		escaped, err := module.EscapePath(r.mod.Path)
+		if err != nil {
+			return err
+		}
+		v, err := module.EscapeVersion(r.mod.Version)
+		if err != nil {
+			return err
+		}
+		at := filepath.Join(dir, filepath.FromSlash(escaped), "@v")
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			return err
+		}
+		lines, err := s.list(r.mod.Path)
+		if err != nil {
+			return err
+		}
+		for name, data := range map[string][]byte{"list": lines, v + ".info": r.info, v + ".mod": r.gomod, v + ".zip": r.zip} {
+			if err := os.WriteFile(filepath.Join(at, name), data, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // match reports whether name matches the pattern, in which * may stand for

@@ -19,6 +19,8 @@
 //	.info      the .info the proxy serves, instead of the one made up
 //	.query     names (main, v1, a commit) that resolve to this version
 //	.unlisted  keeps the version out of @v/list
+//	.list      the lines of @v/list for this version, instead of the version
+//	           alone; it lists a pseudo-version, which proxies seldom do
 //	.unlogged  keeps the version out of the checksum database
 //
 // The checksum database, at /sumdb/NAME/, has the record of each version as it
@@ -55,6 +57,7 @@ type release struct {
 	gomod    []byte
 	zip      []byte
 	queries  []string
+	lines    string // in @v/list
 	unlisted bool
 	unlogged bool
 }
@@ -102,6 +105,8 @@ func readRelease(fsys fs.FS, dir string, m module.Version) (*release, error) {
 			r.info = data
 		case ".query":
 			r.queries = strings.Fields(string(data))
+		case ".list":
+			r.lines = string(data)
 		case ".unlisted":
 			r.unlisted = true
 		case ".unlogged":
@@ -134,8 +139,9 @@ func (r *release) finish(files []modzip.File) error {
 	if r.info == nil {
 		r.info = madeInfo(m)
 	}
-	if module.IsPseudoVersion(m.Version) {
-		r.unlisted = true
+	if r.lines == "" {
+		r.lines = m.Version + "\n"
+		r.unlisted = r.unlisted || module.IsPseudoVersion(m.Version)
 	}
 	return nil
 }
@@ -255,19 +261,23 @@ func (s *Server) find(p, v string, query bool) *release {
 func (s *Server) list(p string) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var list []string
+	var list []*release
 	known := false
 	for _, r := range s.releases {
 		known = known || r.mod.Path == p
 		if r.mod.Path == p && !r.unlisted {
-			list = append(list, r.mod.Version+"\n")
+			list = append(list, r)
 		}
 	}
 	if !known {
 		return nil, fs.ErrNotExist
 	}
-	semver.Sort(list)
-	return []byte(strings.Join(list, "")), nil
+	slices.SortFunc(list, func(a, b *release) int { return semver.Compare(a.mod.Version, b.mod.Version) })
+	var text strings.Builder
+	for _, r := range list {
+		text.WriteString(r.lines)
+	}
+	return []byte(text.String()), nil
 }
 
 // latest answers as proxies do: the newest release, else the newest

@@ -8,10 +8,13 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"golang.org/x/mod/module"
 )
@@ -160,5 +163,60 @@ func TestHangAndStop(t *testing.T) {
 	}
 	if code, _ := get(t, s, "/example.com/a/@v/list"); code != 200 {
 		t.Errorf("a server started again answered %d", code)
+	}
+}
+
+// TestListLines shows the lines of a list as a tree says, over HTTP and in an
+// exported tree.
+func TestListLines(t *testing.T) {
+	const pseudo = "v0.0.0-20260102030405-0123456789ab"
+	s := start(t,
+		"example.com/A@v1.0.0/a.go", "package a\n",
+		"example.com/A@v1.0.0/.list", "# a comment\nv1.0.0 2026-01-02T03:04:05Z\n",
+		"example.com/A@"+pseudo+"/a.go", "package a\n",
+		"example.com/A@"+pseudo+"/.list", pseudo+"\n",
+	)
+	const want = pseudo + "\n# a comment\nv1.0.0 2026-01-02T03:04:05Z\n"
+	if code, body := get(t, s, "/example.com/!a/@v/list"); code != 200 || body != want {
+		t.Errorf("list = %d %q, want %q", code, body, want)
+	}
+	dir := t.TempDir()
+	if err := s.Export(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"list": want, "v1.0.0.mod": "module example.com/A\n", pseudo + ".info": `"Version":"` + pseudo} {
+		data, err := os.ReadFile(filepath.Join(dir, "example.com/!a/@v", name))
+		if err != nil || !strings.Contains(string(data), want) {
+			t.Errorf("exported %s = %q, %v", name, data, err)
+		}
+	}
+}
+
+func TestTrickle(t *testing.T) {
+	s := start(t, "example.com/a@v1.0.0/a.go", "package a\n")
+	const zip = "/example.com/a/@v/v1.0.0.zip"
+	_, whole := get(t, s, zip)
+	s.Fault("*.zip", 1, Trickle(len(whole)/3, time.Millisecond))
+	if code, body := get(t, s, zip); code != 200 || body != whole {
+		t.Errorf("in thirds: %d, %d bytes", code, len(body))
+	}
+	// What comes a byte an hour comes when the faults end, and not before.
+	s.Fault("*.zip", 0, Trickle(1, time.Hour))
+	resp, err := http.Get(s.URL + zip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	first := make([]byte, len(whole))
+	if n, err := resp.Body.Read(first); n != 1 || err != nil {
+		t.Errorf("first came %d bytes, %v", n, err)
+	}
+	s.Heal()
+	if rest, err := io.ReadAll(resp.Body); err != nil || string(first[:1])+string(rest) != whole {
+		t.Errorf("then %d of %d bytes, %v", len(rest), len(whole)-1, err)
+	}
+	s.Fault("*.zip", 0, Text("hello"))
+	if code, body := get(t, s, zip); code != 200 || body != "hello" {
+		t.Errorf("a text: %d %q", code, body)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -84,29 +83,7 @@ func newKill(t *testing.T, sumdb string) *kill {
 }
 
 // start starts a server. The URL comes once it serves, or the channel is closed.
-func (k *kill) start() (*process, <-chan string) {
-	bin, err := exec.LookPath("sumlog")
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	cmd := exec.Command(bin, k.args...)
-	cmd.Env = append(os.Environ(), "GOENV=off", "GOPROXY=off", "GOSUMDB=sum.golang.org")
-	p := &process{cmd: cmd, exited: make(chan error, 1)}
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		k.t.Fatal(err)
-	}
-	urls := make(chan string, 1)
-	go func() {
-		p.read(stderr, urls)
-		p.exited <- cmd.Wait()
-		close(urls)
-	}()
-	return p, urls
-}
+func (k *kill) start() (*process, <-chan string) { return startServer(k.t, k.args) }
 
 // round starts a server, asks it for new modules and old ones, and kills it.
 func (k *kill) round(after time.Duration) {

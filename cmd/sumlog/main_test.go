@@ -253,6 +253,54 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// startServer starts sumlog with args outside a script. The URL comes once it
+// serves, or the channel is closed.
+func startServer(t *testing.T, args []string) (*process, <-chan string) {
+	t.Helper()
+	bin, err := exec.LookPath("sumlog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, args...)
+	cmd.Env = append(os.Environ(), "GOENV=off", "GOPROXY=off", "GOSUMDB=sum.golang.org")
+	p := &process{cmd: cmd, exited: make(chan error, 1)}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	urls := make(chan string, 1)
+	go func() {
+		p.read(stderr, urls)
+		p.exited <- cmd.Wait()
+		close(urls)
+	}()
+	return p, urls
+}
+
+// serveNew starts a server of a new log, which the test's end ends, and returns
+// its URL. Flags follow those that are always needed.
+func serveNew(t *testing.T, flags ...string) string {
+	t.Helper()
+	args := []string{"serve", "-init", "-name", "sum.example.org", "-listen", "127.0.0.1:0",
+		"-dir", filepath.Join(t.TempDir(), "d"), "-private", ""}
+	p, urls := startServer(t, append(args, flags...))
+	t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		<-p.exited
+		if t.Failed() {
+			t.Logf("the server said:\n%s", p.text())
+		}
+	})
+	url, ok := <-urls
+	if !ok {
+		t.Fatalf("server ended: %s", p.text())
+	}
+	return url
+}
+
 // read keeps what the server writes and finds its URL therein.
 func (p *process) read(r io.Reader, urls chan<- string) {
 	lines := bufio.NewReader(r)

@@ -89,6 +89,7 @@ func readRelease(fsys fs.FS, dir string, m module.Version) (*release, error) {
 		return nil, err
 	}
 	r := &release{mod: m}
+	var served []byte // the .mod, if it is not the zip's
 	var files []modzip.File
 	err = fs.WalkDir(sub, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -100,7 +101,7 @@ func readRelease(fsys fs.FS, dir string, m module.Version) (*release, error) {
 		}
 		switch name {
 		case ".mod":
-			r.gomod = data
+			served = data
 		case ".info":
 			r.info = data
 		case ".query":
@@ -121,6 +122,9 @@ func readRelease(fsys fs.FS, dir string, m module.Version) (*release, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if served != nil {
+		r.gomod = served
 	}
 	return r, r.finish(files)
 }

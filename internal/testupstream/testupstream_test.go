@@ -60,6 +60,8 @@ func TestServe(t *testing.T) {
 		"example.com/A@v0.0.0-20260102030405-0123456789ab/a.go", "package a\n",
 		"example.com/A@v0.9.0/a.go", "package a\n",
 		"example.com/A@v0.9.0/.unlogged", "",
+		"example.com/other@v1.0.0/.mod", "module other\n",
+		"example.com/other@v1.0.0/go.mod", "module example.com/other\n",
 	)
 	for _, test := range []struct {
 		path string
@@ -73,6 +75,7 @@ func TestServe(t *testing.T) {
 		{"/example.com/!a/@v/main.info", 200, `"Version":"v0.0.0-20260102030405-0123456789ab"`},
 		{"/example.com/!a/@v/main.mod", 404, ""},
 		{"/example.com/!a/@latest", 200, `"Version":"v1.0.0"`},
+		{"/example.com/other/@v/v1.0.0.mod", 200, "module other\n"},
 		{"/sumdb/db.test/x/supported", 200, ""},
 		{"/sumdb/other/supported", 404, ""},
 		{"/sumdb/db.test/x/lookup/example.com/!a@v1.0.0", 200, "example.com/A v1.0.0 h1:"},
@@ -83,8 +86,8 @@ func TestServe(t *testing.T) {
 			t.Errorf("GET %s = %d %q, want %d with %q", test.path, code, body, test.code, test.text)
 		}
 	}
-	if got := len(s.Requests("/example.com/*")); got != 7 {
-		t.Errorf("%d requests for modules, want 7: %q", got, s.Requests("*"))
+	if got := len(s.Requests("/example.com/*")); got != 8 {
+		t.Errorf("%d requests for modules, want 8: %q", got, s.Requests("*"))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/modfile"
@@ -81,54 +82,84 @@ func (h *Handler) derive(ctx context.Context, q request, logged []index.Version)
 	if len(versions) == 0 {
 		return nil, notFound("%s has no version", q.path)
 	}
-	v := pick(versions, func(version string) []byte { return h.goMod(ctx, q, version) }, q.path)
-	at, err := h.timeOf(ctx, q, v, logged)
+	latest := choice{
+		path:  q.path,
+		goMod: func(version string) []byte { return h.goMod(ctx, q, version) },
+	}.pick(versions, listed)
+	if latest.Version == "" {
+		return nil, notFound("%s has no version of which it is known when it was made", q.path)
+	}
+	at, err := h.timeOf(ctx, q, latest, logged)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(store.VersionInfo{Version: v.Version, Time: at})
+	return json.Marshal(store.VersionInfo{Version: latest.Version, Time: at})
 }
 
-// pick returns which of the versions, which are sorted, a go command that is asked
-// for the latest one selects (cmd/go/internal/modload/query.go and
-// cmd/go/internal/modfetch/proxy.go): the highest release, else the highest
-// prerelease, else the newest of the rest, of those that the go.mod of the latest
-// does not retract. If it retracts all, it is the latest all the same. Of goMod nil
-// says that the go.mod cannot be had.
-func pick(versions []admit.Listed, goMod func(version string) []byte, path string) admit.Listed {
-	latest := highest(versions, goMod, path)
-	retracted := retractions(goMod(latest.Version))
-	if len(retracted) == 0 {
+// A choice is what choosing the latest version of a module needs to know.
+type choice struct {
+	path  string
+	goMod func(version string) []byte // nil: cannot be had
+}
+
+// pick returns the latest of the versions, which are sorted and have those that
+// upstream lists among them. It is what a go command needs that has the list and asks
+// for the latest (cmd/go/internal/modload/query.go): the version that it selects
+// itself, the highest release, else the highest prerelease, of those that the go.mod
+// of the latest does not retract; or, where it finds none of those good enough, what
+// it would make of the list without an answer here.
+func (c choice) pick(versions, listed []admit.Listed) admit.Listed {
+	if len(listed) == 0 || !slices.ContainsFunc(versions, tagged) {
+		listed = versions
+	}
+	recent := newest(listed)
+	latest := c.highest(versions)
+	if latest.Version == "" {
+		return recent
+	}
+	retracted := retractions(c.goMod(latest.Version))
+	allowed := latest
+	if len(retracted) > 0 {
+		kept := slices.DeleteFunc(slices.Clone(versions), func(v admit.Listed) bool { return within(retracted, v.Version) })
+		allowed = c.highest(kept)
+	}
+	switch {
+	case recent.Version != "" && semver.Compare(recent.Version, allowed.Version) > 0:
+		return recent // also if nothing is allowed
+	case allowed.Version == "":
 		return latest
 	}
-	var allowed []admit.Listed
-	for _, v := range versions {
-		if !within(retracted, v.Version) {
-			allowed = append(allowed, v)
+	return allowed
+}
+
+// tagged reports whether v is no pseudo-version.
+func tagged(v admit.Listed) bool { return !module.IsPseudoVersion(v.Version) }
+
+// newest returns the newest of the versions of a list that has their times, as the
+// go command does (cmd/go/internal/modfetch/proxy.go, latestFromList).
+func newest(listed []admit.Listed) (newest admit.Listed) {
+	for _, v := range listed {
+		if newest.Time.Before(v.Time) {
+			newest = v
 		}
 	}
-	if len(allowed) == 0 {
-		return latest
-	}
-	return highest(allowed, goMod, path)
+	return newest
 }
 
-// highest is pick without a look at retractions. There is at least one version.
-func highest(versions []admit.Listed, goMod func(version string) []byte, path string) admit.Listed {
-	var release, pre, newest, compatible admit.Listed
+// highest returns the highest of the versions that are tagged: a release, if there is
+// one.
+func (c choice) highest(versions []admit.Listed) admit.Listed {
+	var release, pre, compatible admit.Listed
 	legacy := false // versions without a go.mod count whatever their major version
 	for _, v := range versions {
-		if module.IsPseudoVersion(v.Version) {
-			if newest.Version == "" || dated(newest).Before(dated(v)) {
-				newest = v
-			}
+		if !tagged(v) {
 			continue
 		}
 		if semver.Build(v.Version) == "" {
 			compatible = v
 		} else if compatible.Version != "" && !legacy {
 			// A module whose compatible versions have a go.mod means them.
-			if legacy = madeUp(goMod(compatible.Version), path); !legacy {
+			if legacy = madeUp(c.goMod(compatible.Version), c.path); !legacy {
 				break
 			}
 		}
@@ -138,22 +169,10 @@ func highest(versions []admit.Listed, goMod func(version string) []byte, path st
 			pre = v
 		}
 	}
-	switch {
-	case release.Version != "":
+	if release.Version != "" {
 		return release
-	case pre.Version != "":
-		return pre
 	}
-	return newest
-}
-
-// dated returns the time that a list gives a pseudo-version, else its own.
-func dated(v admit.Listed) time.Time {
-	if !v.Time.IsZero() {
-		return v.Time
-	}
-	t, _ := module.PseudoVersionTime(v.Version)
-	return t
+	return pre
 }
 
 // madeUp reports whether a go.mod may be the one that go commands make up for a
@@ -217,11 +236,11 @@ func (h *Handler) timeOf(ctx context.Context, q request, v admit.Listed, logged 
 			err = json.Unmarshal(data, &i)
 		}
 	}
-	switch at := dated(v); {
+	switch {
 	case !i.Time.IsZero():
 		return i.Time.UTC(), nil
-	case !at.IsZero():
-		return at.UTC(), nil
+	case !v.Time.IsZero():
+		return v.Time.UTC(), nil
 	case found:
 		return e.Time.UTC(), nil
 	}

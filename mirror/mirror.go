@@ -340,7 +340,9 @@ func (h *Handler) known(path string, listed []admit.Listed, logged []index.Versi
 	add := func(match func(version string) bool) {
 		for _, v := range logged {
 			if match(v.Version) {
-				all = append(all, admit.Listed{Version: v.Version})
+				l := admit.Listed{Version: v.Version}
+				l.Time, _ = module.PseudoVersionTime(v.Version)
+				all = append(all, l)
 			}
 		}
 	}
@@ -349,6 +351,6 @@ func (h *Handler) known(path string, listed []admit.Listed, logged []index.Versi
 		add(func(string) bool { return true })
 	}
 	slices.SortStableFunc(all, func(a, b admit.Listed) int { return semver.Compare(a.Version, b.Version) })
-	// Of two the first stays, which has the time that the list gives.
+	// Of two the first stays, which the list names.
 	return slices.CompactFunc(all, func(a, b admit.Listed) bool { return a.Version == b.Version })
 }

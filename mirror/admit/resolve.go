@@ -73,10 +73,14 @@ type asking struct {
 	refresh bool // goes on without waiters: the next ones will be answered by it
 }
 
-// Listed is a version of a list, and the time that the list gives it, if any.
+// Listed is a version of a list.
 type Listed struct {
 	Version string
-	Time    time.Time
+
+	// Time is what the list says; of a pseudo-version of which it says nothing,
+	// its own. It is zero for another version without a time, and for one of which
+	// the list says what is no time.
+	Time time.Time
 }
 
 // List returns the versions that an upstream lists for the module path, those
@@ -97,12 +101,16 @@ func (s *Service) List(ctx context.Context, path string, hurry bool) ([]Listed, 
 	return versions, nil
 }
 
-// parseListed parses a line of a list, which is not empty.
-func parseListed(line string) Listed {
+// parseListed parses a line of a list as the go command does.
+func parseListed(line string) (l Listed) {
 	f := strings.Fields(line)
-	l := Listed{Version: f[0]}
+	if len(f) > 0 {
+		l.Version = f[0]
+	}
 	if len(f) > 1 {
 		l.Time, _ = time.Parse(time.RFC3339, f[1])
+	} else if module.IsPseudoVersion(l.Version) {
+		l.Time, _ = module.PseudoVersionTime(l.Version)
 	}
 	return l
 }
@@ -324,29 +332,22 @@ func parseList(path string, data []byte) ([]byte, error) {
 	if isMarkup(data) {
 		return nil, fmt.Errorf("%s/%s: a page, not a list of versions", path, list)
 	}
-	times := make(map[string]string)
+	times := make(map[string]time.Time)
 	for line := range strings.Lines(string(data)) {
-		f := strings.Fields(line)
-		if len(f) == 0 {
+		l := parseListed(line)
+		if _, err := store.Name(module.Version{Path: path, Version: l.Version}, store.Info); err != nil {
 			continue
 		}
-		if _, err := store.Name(module.Version{Path: path, Version: f[0]}, store.Info); err != nil {
-			continue
-		}
-		at := ""
-		if len(f) > 1 {
-			if _, err := time.Parse(time.RFC3339, f[1]); err == nil {
-				at = " " + f[1]
-			}
-		}
-		if times[f[0]] == "" {
-			times[f[0]] = at
+		if at, ok := times[l.Version]; !ok || at.Before(l.Time) {
+			times[l.Version] = l.Time
 		}
 	}
 	versions := slices.Collect(maps.Keys(times))
 	semver.Sort(versions)
 	for i, v := range versions {
-		versions[i] += times[v]
+		if at := times[v]; !at.IsZero() || module.IsPseudoVersion(v) {
+			versions[i] += at.Format(" " + time.RFC3339)
+		}
 	}
 	return []byte(strings.Join(versions, "\n")), nil
 }

@@ -38,7 +38,7 @@ func TestList(t *testing.T) {
 	w.public.Set("example.com/a/@v/list", []byte("v1.10.0\nv1.9.0 2024-01-02T03:04:05Z\n\nv1.9.0\nbad\nv1.2\nv2.0.0\nv2.0.0+incompatible\n"+
 		"v0.0.0-20240102030405-abcdefabcdef\nv1.0.0-rc.1\r\nv1.0.0+meta\n../v1.0.0"))
 	got, err := w.list("example.com/a", false)
-	want := []string{"v0.0.0-20240102030405-abcdefabcdef", "v1.0.0-rc.1", "v1.9.0 2024-01-02T03:04:05Z", "v1.10.0", "v2.0.0+incompatible"}
+	want := []string{"v0.0.0-20240102030405-abcdefabcdef 2024-01-02T03:04:05Z", "v1.0.0-rc.1", "v1.9.0 2024-01-02T03:04:05Z", "v1.10.0", "v2.0.0+incompatible"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("List = %q, %v, want %q", got, err, want)
 	}

@@ -17,16 +17,18 @@
 //
 // # Parts
 //
-// No client and no subject (a module, say) holds more than its part of either
-// lane, or of the queue before the first. A part is used up by those who use it:
-// what is given up for a client's newcomer is that client's.
+// No client, no host and no subject (a module, say) holds more than its part of
+// either lane, or of the queue before the first. A part is used up by those who use
+// it: what is given up for a client's newcomer is that client's.
 //
 // # The queue
 //
-// Clients take turns. Of one client's work, the newest is next: when more is
-// asked for than can be done, the oldest has waited so long that its client will
-// soon be gone, and an old flood does not hold up what comes after it. What no
-// longer fits into the queue is refused at once ([ErrFull]), the oldest first.
+// Clients take turns, and so do the hosts that one client's work is about, for where
+// one thing hangs its neighbours often do. Of one client's work about one host, the
+// newest is next: when more is asked for than can be done, the oldest has waited so
+// long that its client will soon be gone, and an old flood does not hold up what
+// comes after it. What no longer fits into the queue is refused at once ([ErrFull]),
+// the oldest first, of what there is most of.
 //
 // Everything is in memory; nothing here knows what the work is.
 package lanes
@@ -35,6 +37,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,10 +63,22 @@ type Config struct {
 	Wait time.Duration
 }
 
-// A part of a lane or queue is what one client or one subject may hold: half and
-// a quarter. With one place there is nothing to share.
-func clientPart(n int) int  { return max(1, (n+1)/2) }
-func subjectPart(n int) int { return max(1, (n+3)/4) }
+// A key is what work has parts by.
+type key int
+
+const (
+	byClient key = iota
+	byHost
+	bySubject
+	keys
+)
+
+// part is what one client, host or subject may hold of n places: a half, three
+// quarters, a quarter. With one place there is nothing to share.
+func (k key) part(n int) int {
+	quarters := [keys]int{2, 3, 1}[k]
+	return max(1, (n*quarters+3)/4)
+}
 
 // Lanes are a quick and a slow lane and the queue before them. They are safe for
 // concurrent use.
@@ -74,63 +89,110 @@ type Lanes struct {
 	quick   lane
 	slow    lane
 	queue   lane
-	waiting map[string][]*Place // of each client, oldest first
-	turns   []string            // clients with waiting, in turn
+	waiting turns[*turns[[]*Place]] // by client, then by host; oldest first
+}
+
+// turns are lists that take turns, by name. None is empty.
+type turns[T any] struct {
+	order []string
+	lists map[string]T
+}
+
+// last makes the i'th list the last one in turn.
+func (t *turns[T]) last(i int) {
+	name := t.order[i]
+	t.order = append(slices.Delete(t.order, i, i+1), name)
+}
+
+// set sets the list of a name.
+func (t *turns[T]) set(name string, list T) {
+	if _, ok := t.lists[name]; !ok {
+		t.order = append(t.order, name)
+	}
+	if t.lists == nil {
+		t.lists = make(map[string]T)
+	}
+	t.lists[name] = list
+}
+
+// remove removes the list of a name.
+func (t *turns[T]) remove(name string) {
+	delete(t.lists, name)
+	t.order = slices.DeleteFunc(t.order, func(other string) bool { return other == name })
 }
 
 // New returns empty lanes.
 func New(c Config) *Lanes {
-	return &Lanes{
-		c:       c,
-		quick:   newLane(c.Quick),
-		slow:    newLane(c.Slow),
-		queue:   newLane(c.Queue),
-		waiting: make(map[string][]*Place),
-	}
+	return &Lanes{c: c, quick: newLane(c.Quick), slow: newLane(c.Slow), queue: newLane(c.Queue)}
 }
 
 // A lane counts who is in it.
 type lane struct {
-	size     int
-	places   map[*Place]bool
-	clients  map[string]int
-	subjects map[string]int
+	size   int
+	places map[*Place]bool
+	counts [keys]map[string]int
 }
 
 func newLane(size int) lane {
-	return lane{size, make(map[*Place]bool), make(map[string]int), make(map[string]int)}
+	l := lane{size: size, places: make(map[*Place]bool)}
+	for k := range keys {
+		l.counts[k] = make(map[string]int)
+	}
+	return l
 }
 
-// room reports whether there is room for p, and within its client's and its
-// subject's parts.
+// full returns by which key p's part is used up.
+func (l *lane) full(p *Place) (by key, ok bool) {
+	for k := bySubject; k >= byClient; k-- {
+		if l.counts[k][p.names[k]] >= k.part(l.size) {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
+// room reports whether there is room for p, within its parts.
 func (l *lane) room(p *Place) bool {
-	return len(l.places) < l.size && !l.clientFull(p) && !l.subjectFull(p)
+	_, full := l.full(p)
+	return len(l.places) < l.size && !full
 }
-
-func (l *lane) clientFull(p *Place) bool  { return l.clients[p.client] >= clientPart(l.size) }
-func (l *lane) subjectFull(p *Place) bool { return l.subjects[p.subject] >= subjectPart(l.size) }
 
 func (l *lane) add(p *Place) {
 	l.places[p] = true
-	l.clients[p.client]++
-	l.subjects[p.subject]++
+	for k, name := range p.names {
+		l.counts[k][name]++
+	}
 }
 
 func (l *lane) remove(p *Place) {
 	delete(l.places, p)
-	decrement(l.clients, p.client)
-	decrement(l.subjects, p.subject)
+	for k, name := range p.names {
+		if l.counts[k][name]--; l.counts[k][name] <= 0 {
+			delete(l.counts[k], name)
+		}
+	}
 }
 
-func decrement(m map[string]int, key string) {
-	if m[key]--; m[key] <= 0 {
-		delete(m, key)
+// rivals returns what has to make room for p: all that shares with p the part that
+// is used up, else all of the client that holds most.
+func (l *lane) rivals(p *Place) func(o *Place) bool {
+	by, ok := l.full(p)
+	name := p.names[by]
+	if !ok {
+		most := 0
+		for client, n := range l.counts[byClient] {
+			if n > most {
+				name, most = client, n
+			}
+		}
 	}
+	return func(o *Place) bool { return o.names[by] == name }
 }
 
 // Work says whose work enters, and about what.
 type Work struct {
 	Client  string
+	Host    string
 	Subject string
 
 	// Wanted, if set, reports whether anybody waits for the work. What nobody
@@ -140,10 +202,10 @@ type Work struct {
 
 // A Place is held by work that has entered.
 type Place struct {
-	l               *Lanes
-	client, subject string
-	wanted          func() bool
-	cancel          context.CancelCauseFunc
+	l      *Lanes
+	names  [keys]string
+	wanted func() bool
+	cancel context.CancelCauseFunc
 
 	entered chan error   // has one: nil, or why it may not
 	heard   atomic.Int64 // when bytes came last, Unix nanoseconds
@@ -155,7 +217,7 @@ type Place struct {
 // work is given up. The caller ends it with End. [ErrFull] says that w may not;
 // any other error is that of ctx.
 func (l *Lanes) Enter(ctx context.Context, w Work) (context.Context, *Place, error) {
-	p := &Place{l: l, client: w.Client, subject: w.Subject, wanted: w.Wanted, entered: make(chan error, 1)}
+	p := &Place{l: l, names: [keys]string{w.Client, w.Host, w.Subject}, wanted: w.Wanted, entered: make(chan error, 1)}
 	work, cancel := context.WithCancelCause(context.WithValue(ctx, placeKey{}, p))
 	p.cancel = cancel
 	l.mu.Lock()
@@ -223,45 +285,33 @@ func PlaceOf(ctx context.Context) *Place {
 // line puts p into the queue, in place of older ones if need be.
 func (l *Lanes) line(p *Place) {
 	for !l.queue.room(p) {
-		greedy := p.client
-		match := func(o *Place) bool { return o.client == greedy }
-		switch {
-		case l.queue.subjectFull(p):
-			match = func(o *Place) bool { return o.subject == p.subject }
-		case !l.queue.clientFull(p):
-			greedy = l.queue.greediest()
-		}
-		l.refuse(l.oldest(match))
+		l.refuse(l.oldest(l.queue.rivals(p)))
 	}
-	if len(l.waiting[p.client]) == 0 {
-		l.turns = append(l.turns, p.client)
+	hosts := l.waiting.lists[p.names[byClient]]
+	if hosts == nil {
+		hosts = new(turns[[]*Place])
+		l.waiting.set(p.names[byClient], hosts)
 	}
-	l.waiting[p.client] = append(l.waiting[p.client], p)
+	hosts.set(p.names[byHost], append(hosts.lists[p.names[byHost]], p))
 	p.in = &l.queue
 	l.queue.add(p)
 	p.Heard()
 }
 
-// oldest returns the place in the queue that was heard of first among those that
-// match; there is one.
+// oldest returns which of those in the queue that match came first, of a client and
+// a host of which most wait; there is one.
 func (l *Lanes) oldest(match func(*Place) bool) (oldest *Place) {
+	most := 0
 	for p := range l.queue.places {
-		if match(p) && (oldest == nil || p.heard.Load() < oldest.heard.Load()) {
-			oldest = p
+		if !match(p) {
+			continue
+		}
+		n := len(l.waiting.lists[p.names[byClient]].lists[p.names[byHost]])
+		if n > most || n == most && p.heard.Load() < oldest.heard.Load() {
+			oldest, most = p, n
 		}
 	}
 	return oldest
-}
-
-// greediest returns the client that holds most.
-func (l *lane) greediest() (client string) {
-	most := 0
-	for c, n := range l.clients {
-		if n > most {
-			client, most = c, n
-		}
-	}
-	return client
 }
 
 // refuse ends the wait of p.
@@ -285,25 +335,17 @@ func (l *Lanes) drop(p *Place) {
 	p.in = nil
 }
 
-// unline takes p out of its client's waiting.
+// unline takes p out of what waits.
 func (l *Lanes) unline(p *Place) {
-	list := l.waiting[p.client]
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i] == p {
-			list = append(list[:i], list[i+1:]...)
-			break
-		}
+	client, host := p.names[byClient], p.names[byHost]
+	hosts := l.waiting.lists[client]
+	list := slices.DeleteFunc(hosts.lists[host], func(o *Place) bool { return o == p })
+	hosts.lists[host] = list
+	if len(list) == 0 {
+		hosts.remove(host)
 	}
-	if len(list) > 0 {
-		l.waiting[p.client] = list
-		return
-	}
-	delete(l.waiting, p.client)
-	for i, c := range l.turns {
-		if c == p.client {
-			l.turns = append(l.turns[:i], l.turns[i+1:]...)
-			break
-		}
+	if len(hosts.order) == 0 {
+		l.waiting.remove(client)
 	}
 }
 
@@ -323,19 +365,21 @@ func (l *Lanes) advance() {
 	}
 }
 
-// next returns the newest waiting work of the client whose turn it is that has
-// any within its parts, or nil.
+// next returns the newest waiting work of the client and the host whose turns it is
+// that have any within its parts, or nil. Their next turns come after all others'.
 func (l *Lanes) next() *Place {
-	for i, c := range l.turns {
-		list := l.waiting[c]
-		for j := len(list) - 1; j >= 0; j-- {
-			if p := list[j]; l.quick.room(p) {
-				// Its next turn comes after all others'.
-				l.turns = append(append(l.turns[:i:i], l.turns[i+1:]...), c)
-				return p
-			}
-			if l.quick.clients[c] >= clientPart(l.quick.size) {
-				break
+	for i, client := range l.waiting.order {
+		if l.quick.counts[byClient][client] >= byClient.part(l.quick.size) {
+			continue
+		}
+		hosts := l.waiting.lists[client]
+		for j, host := range hosts.order {
+			for _, p := range slices.Backward(hosts.lists[host]) {
+				if l.quick.room(p) {
+					hosts.last(j)
+					l.waiting.last(i)
+					return p
+				}
 			}
 		}
 	}
@@ -373,25 +417,15 @@ func (l *Lanes) move(p *Place) {
 // all that is in the slow one makes progress.
 const maxQuick = 10
 
-// victim returns the work to be given up so that p can move: of p's own subject
-// or client if their part is used up, else of the client that holds most; what
-// nobody waits for first, and then what has been silent longest. It is p itself
-// if all of that makes progress and p does not. Nil: p stays where it is.
+// victim returns the work to be given up so that p can move: of its rivals, what
+// nobody waits for first, and then what has been silent longest. It is p itself if
+// all of them make progress and p does not. Nil: p stays where it is.
 func (l *Lanes) victim(p *Place) (victim *Place) {
-	now, greedy := time.Now(), l.slow.greediest()
+	now, rival := time.Now(), l.slow.rivals(p)
 	silent := now.Add(-l.c.Patience).UnixNano()
 	unwanted := false
 	for o := range l.slow.places {
-		switch {
-		case l.slow.subjectFull(p):
-			if o.subject != p.subject {
-				continue
-			}
-		case l.slow.clientFull(p):
-			if o.client != p.client {
-				continue
-			}
-		case o.client != greedy:
+		if !rival(o) {
 			continue
 		}
 		heard := o.heard.Load()

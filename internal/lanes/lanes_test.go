@@ -30,7 +30,7 @@ func enter(t *testing.T, l *Lanes, client, subject string) *job {
 	j := &job{in: make(chan struct{})}
 	go func() {
 		defer close(j.in)
-		j.ctx, j.place, j.err = l.Enter(t.Context(), Work{Client: client, Subject: subject})
+		j.ctx, j.place, j.err = l.Enter(t.Context(), Work{Client: client, Host: "h" + client, Subject: subject})
 	}()
 	synctest.Wait()
 	return j
@@ -77,6 +77,7 @@ func count(jobs []*job, state string) (n int) {
 func flood(t *testing.T, l *Lanes, client string, n int) (jobs []*job) {
 	for i := range n {
 		jobs = append(jobs, enter(t, l, client, fmt.Sprint(client, i)))
+		time.Sleep(time.Millisecond) // for the order in which they came
 	}
 	return jobs
 }
@@ -101,6 +102,26 @@ func TestParts(t *testing.T) {
 	})
 }
 
+// TestHosts shows that work about one host is not refused for, or behind, a flood of
+// the same client's about another.
+func TestHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(small)
+		flood(t, l, "a", 5)
+		other := &job{in: make(chan struct{})}
+		go func() {
+			defer close(other.in)
+			other.ctx, other.place, other.err = l.Enter(t.Context(), Work{Client: "a", Host: "other", Subject: "x"})
+		}()
+		synctest.Wait()
+		flood(t, l, "a", 20)
+		other.want(t, "waits")
+		time.Sleep(time.Second)
+		other.want(t, "runs")
+		time.Sleep(time.Minute) // until nothing of the flood waits any more
+	})
+}
+
 // TestNewcomer shows how long one waits behind a flood of what hangs: of another's
 // not at all, of one's own no longer than work stays in the quick lane. That goes
 // on for as long as the flood.
@@ -114,7 +135,7 @@ func TestNewcomer(t *testing.T) {
 			other.want(t, "runs")
 			other.place.End()
 			own := enter(t, l, "a", "x")
-			time.Sleep(time.Second)
+			time.Sleep(time.Second + 10*time.Millisecond)
 			own.want(t, "runs")
 			own.place.End()
 		}
@@ -185,7 +206,7 @@ func TestUnwanted(t *testing.T) {
 		l := New(small)
 		var jobs []*job
 		for i := range 4 {
-			ctx, p, err := l.Enter(t.Context(), Work{Client: "a", Subject: fmt.Sprint(i), Wanted: func() bool { return i != 2 }})
+			ctx, p, err := l.Enter(t.Context(), Work{Client: "a", Host: "h", Subject: fmt.Sprint(i), Wanted: func() bool { return i != 2 }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -239,10 +260,10 @@ func TestAtRandom(t *testing.T) {
 				l.mu.Lock()
 				for _, lane := range []*lane{&l.quick, &l.slow, &l.queue} {
 					most := 0
-					for _, n := range lane.clients {
+					for _, n := range lane.counts[byClient] {
 						most = max(most, n)
 					}
-					if len(lane.places) > lane.size || most > clientPart(lane.size) {
+					if len(lane.places) > lane.size || most > byClient.part(lane.size) {
 						t.Errorf("%d of %d places are held, %d of them by one", len(lane.places), lane.size, most)
 					}
 				}
@@ -255,7 +276,7 @@ func TestAtRandom(t *testing.T) {
 				time.Sleep(rand.N(time.Minute))
 				ctx, cancel := context.WithTimeout(t.Context(), rand.N(time.Minute))
 				defer cancel()
-				ctx, p, err := l.Enter(ctx, Work{Client: fmt.Sprint(rand.N(5)), Subject: fmt.Sprint(rand.N(20))})
+				ctx, p, err := l.Enter(ctx, Work{Client: fmt.Sprint(rand.N(5)), Host: fmt.Sprint(rand.N(3)), Subject: fmt.Sprint(rand.N(20))})
 				if err != nil {
 					return
 				}
@@ -275,7 +296,7 @@ func TestAtRandom(t *testing.T) {
 		wg.Wait()
 		close(stop)
 		<-ended
-		if len(l.quick.places)+len(l.slow.places)+len(l.queue.places)+len(l.waiting)+len(l.turns)+len(l.slow.clients)+len(l.queue.subjects) > 0 {
+		if len(l.quick.places)+len(l.slow.places)+len(l.queue.places)+len(l.waiting.order)+len(l.waiting.lists)+len(l.slow.counts[byClient])+len(l.queue.counts[bySubject]) > 0 {
 			t.Error("something is left")
 		}
 	})

@@ -44,7 +44,7 @@
 // after [Config.Brief].
 //
 // What waits for upstreams is bounded, and shared out among clients (see
-// [lanes.WithClient]) and modules by package lanes: flights and questions each have
+// [lanes.WithClient]), hosts of modules, and modules by package lanes: flights and questions each have
 // lanes of their own, and private modules share nothing with public ones, so that
 // a private upstream that hangs does not stop the public ones. What is in the log
 // and the store needs no place.
@@ -72,6 +72,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -470,7 +471,7 @@ func (s *Service) fly(fl *flight, client string, waits bool) {
 // enter does the work of fl when there is a place for it.
 func (s *Service) enter(ctx context.Context, fl *flight, client string) outcome {
 	ctx, place, err := fl.flights.Enter(ctx, lanes.Work{
-		Client: client, Subject: fl.mod.Path, Wanted: func() bool { return fl.waiters.Load() > 0 },
+		Client: client, Host: hostOf(fl.mod.Path), Subject: fl.mod.Path, Wanted: func() bool { return fl.waiters.Load() > 0 },
 	})
 	if err != nil {
 		return outcome{err: busy(err)}
@@ -481,6 +482,13 @@ func (s *Service) enter(ctx context.Context, fl *flight, client string) outcome 
 		o.err = ErrBusy
 	}
 	return o
+}
+
+// hostOf returns the first element of a module path, which is the host that upstream
+// asks for it, sooner or later.
+func hostOf(path string) string {
+	host, _, _ := strings.Cut(path, "/")
+	return host
 }
 
 // busy is ErrBusy for an error of the lanes that is no end of a context.

@@ -244,7 +244,7 @@ func (s *Service) question(ctx context.Context, to route, q question) (*asking, 
 	to.busy++
 	// What is asked for a flight is asked in the place that the flight has.
 	free := lanes.PlaceOf(ctx) != nil
-	w := lanes.Work{Client: lanes.ClientOf(ctx), Subject: q.path, Wanted: func() bool { return s.wanted(a) }}
+	w := lanes.Work{Client: lanes.ClientOf(ctx), Host: hostOf(q.path), Subject: q.path, Wanted: func() bool { return s.wanted(a) }}
 	s.wg.Go(func() {
 		defer cancel()
 		a.ans, a.err = s.answer(work, to, w, free, q)

@@ -178,12 +178,14 @@ func TestProxy(t *testing.T) {
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked = append(asked, r.URL.String()) }))
 	defer proxy.Close()
 	d := NewDialer(0)
+	names(t, d, func(string, int) []string { return []string{"127.0.0.1"} })
+	where := strings.Replace(proxy.URL, "127.0.0.1", "proxy.example", 1)
 	direct := false
 	d.proxy = func(r *http.Request) (*url.URL, error) {
 		if direct {
 			return nil, nil
 		}
-		return url.Parse(proxy.URL)
+		return url.Parse(where)
 	}
 	d.Name(parse(t, "http://intranet"))
 	tr := d.Transport()
@@ -205,8 +207,8 @@ func TestProxy(t *testing.T) {
 	}
 	// That it is the proxy does not make it a target.
 	direct = true
-	if err := get(t, tr, proxy.URL); !errors.Is(err, ErrRefused) {
-		t.Errorf("%s itself: %v", proxy.URL, err)
+	if err := get(t, tr, where); !errors.Is(err, ErrRefused) {
+		t.Errorf("%s itself: %v", where, err)
 	}
 }
 

@@ -23,7 +23,8 @@ import (
 // cmdUpstream is the script command "upstream":
 //
 //	upstream start NAME DIR       start a server of the tree in DIR; sets $NAME to
-//	                              its URL and $NAME_vkey to its database's key
+//	                              its URL, $NAME_port to the port there, and
+//	                              $NAME_vkey to its database's key
 //	upstream stop NAME            connections fail from now on
 //	upstream resume NAME          serve again, at the same address
 //	upstream add NAME DIR         add, or replace, the versions in DIR
@@ -49,6 +50,7 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 		servers[name] = s
 		ts.Setenv(name, s.URL)
 		ts.Setenv(name+"_vkey", s.VKey)
+		ts.Setenv(name+"_port", s.URL[strings.LastIndexByte(s.URL, ':')+1:])
 		return
 	}
 	s := servers[name]

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/mirror/upstream"
 )
 
@@ -104,22 +105,19 @@ func (c *call) upstreams() (u upstreams, err error) {
 	return u, nil
 }
 
-// publicHosts returns the hosts of public upstreams and of the database that
-// are not private upstreams too.
-func (u *upstreams) publicHosts() []string {
-	var hosts []string
-	add := func(host string) {
-		if !slices.ContainsFunc(u.private.Entries, func(e upstream.Entry) bool { return strings.EqualFold(e.URL.Host, host) }) {
-			hosts = append(hosts, host)
+// publicHosts returns URLs at the hosts of public upstreams and of the database.
+func (u *upstreams) publicHosts() []*url.URL {
+	var hosts []*url.URL
+	for _, e := range u.public.Entries {
+		if e.URL.Scheme != "file" {
+			hosts = append(hosts, e.URL)
 		}
 	}
-	for _, e := range u.public.Entries {
-		add(e.URL.Host)
-	}
 	if u.spec.URL != nil {
-		add(u.spec.URL.Host)
-	} else if host, _, _ := strings.Cut(u.spec.Name, "/"); host != "" {
-		add(host)
+		hosts = append(hosts, u.spec.URL)
+	}
+	if host, _, _ := strings.Cut(u.spec.Name, "/"); host != "" {
+		hosts = append(hosts, &url.URL{Scheme: "https", Host: host})
 	}
 	return hosts
 }
@@ -171,22 +169,23 @@ func (c *call) refuseSelf(u *upstreams, name string, listen net.Addr) error {
 // isSelf reports whether u leads to the server of a log whose name begins with
 // host and that listens at listen.
 func isSelf(u *url.URL, host string, listen net.Addr) bool {
-	if u.Scheme == "file" {
-		return false
+	to, err := outbound.HostOf(u)
+	if err != nil {
+		return false // a file tree, or nowhere
 	}
 	// localhost in a name says nothing about ports: it is the default.
-	if bare, _, _ := strings.Cut(host, ":"); bare != "localhost" && (strings.EqualFold(u.Host, host) || strings.EqualFold(u.Hostname(), bare)) {
+	if own, err := outbound.HostOf(&url.URL{Scheme: "https", Host: host}); err == nil && own.Name() != "localhost" && own.Name() == to.Name() {
 		return true
 	}
 	tcp, ok := listen.(*net.TCPAddr)
-	if !ok || port(u) != fmt.Sprint(tcp.Port) {
+	if !ok || to.Port() != tcp.Port {
 		return false
 	}
 	at := tcp.AddrPort().Addr().Unmap()
 	if !at.IsValid() { // of ":8070", resolved
 		at = netip.IPv6Unspecified()
 	}
-	for _, a := range addresses(u.Hostname()) {
+	for _, a := range addresses(to.Name()) {
 		switch {
 		case a.IsUnspecified() && (at.IsLoopback() || at.IsUnspecified()):
 			return true // the kernel takes it for loopback
@@ -197,23 +196,12 @@ func isSelf(u *url.URL, host string, listen net.Addr) bool {
 	return false
 }
 
-func port(u *url.URL) string {
-	switch p := u.Port(); {
-	case p != "":
-		return p
-	case u.Scheme == "https":
-		return "443"
-	}
-	return "80"
-}
-
-// addresses returns the addresses of host as far as they are known without
-// asking anybody.
+// addresses returns the addresses of host, an [outbound.Host]'s name, as far as
+// they are known without asking anybody.
 func addresses(host string) []netip.Addr {
 	if a, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{a.Unmap().WithZone("")}
+		return []netip.Addr{a}
 	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	me, err := os.Hostname()
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && host == strings.ToLower(me) {
 		return append(ownAddresses(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback())

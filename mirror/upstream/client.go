@@ -5,6 +5,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,12 +17,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/internal/retry"
 )
 
@@ -47,15 +48,21 @@ type Config struct {
 	// Stall bounds how long a body may give no byte. Default 20 s.
 	Stall time.Duration
 
-	// Total bounds a Get with all its tries, so that an upstream cannot keep
-	// it for ever with a byte at a time. A Download, which may rightly be
-	// long, is bounded by its context alone. Default 1 min.
+	// Total bounds a Get with all its tries. A Download, which may rightly be
+	// long, is bounded by its context and, as every body, by the least rate:
+	// see [outbound.LeastPace]. Default 1 min.
 	Total time.Duration
 
-	// Shun are hosts, with port as in a URL, that redirects must not lead to.
-	// The client of private modules shuns the public upstreams: some proxies
-	// send on to one what they do not have.
-	Shun []string
+	// Shun are URLs to whose hosts, whatever the port, redirects must not lead,
+	// except to an upstream of this client. The client of private modules
+	// shuns the public upstreams: some proxies send on to one what they do not
+	// have.
+	Shun []*url.URL
+
+	// MaxConns bounds the connections that are open at once, so that
+	// descriptors are left for others. They are shared by all upstreams: what
+	// one of them may hold is for the caller to bound. Default 640.
+	MaxConns int
 
 	// Logger gets each exchange at debug level. Default: none.
 	Logger *slog.Logger
@@ -63,44 +70,37 @@ type Config struct {
 
 // A Client speaks HTTP to upstreams. It is safe for concurrent use.
 type Client struct {
-	header, stall, total time.Duration
-	pause                time.Duration // mean time before the second try
-	logger               *slog.Logger
-	transport            *http.Transport
-	http                 *http.Client
+	header, total time.Duration
+	pace          outbound.Pace
+	pause         time.Duration // mean time before the second try
+	logger        *slog.Logger
+	dialer        *outbound.Dialer
+	transport     *http.Transport
+	http          *http.Client
 }
 
 // NewClient returns a client.
 func NewClient(c Config) *Client {
-	t := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment, // as the go command
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		ForceAttemptHTTP2:      true,
-		TLSHandshakeTimeout:    10 * time.Second,
-		MaxIdleConnsPerHost:    16,
-		MaxConnsPerHost:        64,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
+	dialer := outbound.NewDialer(cmp.Or(c.MaxConns, 640))
+	t := dialer.Transport()
+	t.MaxIdleConnsPerHost = 16
 	logger := c.Logger
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	orDefault := func(d, def time.Duration) time.Duration {
-		if d == 0 {
-			return def
-		}
-		return d
-	}
-	return &Client{
-		header:    orDefault(c.Header, 20*time.Second),
-		stall:     orDefault(c.Stall, 20*time.Second),
-		total:     orDefault(c.Total, time.Minute),
+	pace := outbound.LeastPace
+	pace.Silence = cmp.Or(c.Stall, pace.Silence)
+	client := &Client{
+		header:    cmp.Or(c.Header, 20*time.Second),
+		pace:      pace,
+		total:     cmp.Or(c.Total, time.Minute),
 		pause:     300 * time.Millisecond,
 		logger:    logger,
+		dialer:    dialer,
 		transport: t,
-		http:      &http.Client{Transport: t, CheckRedirect: checkRedirect(c.Shun)},
 	}
+	client.http = &http.Client{Transport: t, CheckRedirect: client.checkRedirect(c.Shun)}
+	return client
 }
 
 // Close closes idle connections. What is under way goes on.
@@ -111,8 +111,16 @@ var errRedirect = errors.New("redirect refused")
 
 // checkRedirect names hosts only: the rest of a redirect's URL may be a signed
 // permission to read an object store.
-func checkRedirect(shun []string) func(*http.Request, []*http.Request) error {
+func (c *Client) checkRedirect(shun []*url.URL) func(*http.Request, []*http.Request) error {
+	shunned := make(map[string]bool)
+	for _, u := range shun {
+		// A URL whose host is malformed leads nowhere.
+		if h, err := outbound.HostOf(u); err == nil {
+			shunned[h.Name()] = true
+		}
+	}
 	return func(r *http.Request, via []*http.Request) error {
+		outbound.Strip(r, via)
 		last := via[len(via)-1].URL
 		if len(via) >= maxRedirects {
 			return fmt.Errorf("%w: more than %d", errRedirect, maxRedirects)
@@ -120,21 +128,15 @@ func checkRedirect(shun []string) func(*http.Request, []*http.Request) error {
 		if r.URL.Scheme != "https" && (r.URL.Scheme != "http" || last.Scheme == "https") {
 			return fmt.Errorf("%w: from %s://%s to %s://%s", errRedirect, last.Scheme, last.Host, r.URL.Scheme, r.URL.Host)
 		}
-		if slices.ContainsFunc(shun, func(host string) bool { return strings.EqualFold(host, r.URL.Host) }) {
+		if err := c.dialer.Check(r.URL); err != nil {
+			return fmt.Errorf("%w: %w", errRedirect, err)
+		}
+		if h, err := outbound.HostOf(r.URL); err != nil || shunned[h.Name()] && !c.dialer.Named(r.URL) {
 			return fmt.Errorf("%w: to %s, which must not hear of it", errRedirect, r.URL.Host)
 		}
 		return nil
 	}
 }
-
-// errStalled is the cause of the cancellation of an exchange that is silent.
-var errStalled error = stalledError{}
-
-type stalledError struct{}
-
-func (stalledError) Error() string   { return "upstream is silent" }
-func (stalledError) Timeout() bool   { return true }
-func (stalledError) Temporary() bool { return true }
 
 // get writes what u answers to a writer that begin returns, anew for each try.
 // user is the user of the list's entry; name is u fit to be shown.
@@ -187,7 +189,7 @@ func (c *Client) again(e *Error, n int) (wait time.Duration, again bool) {
 
 // transient reports whether an exchange without an answer may go better soon.
 func transient(e *Error) bool {
-	if e.Timeout() || errors.Is(e, context.Canceled) || errors.Is(e, errRedirect) || errors.Is(e, ErrTooLarge) {
+	if e.Timeout() || errors.Is(e, context.Canceled) || errors.Is(e, errRedirect) || errors.Is(e, outbound.ErrRefused) || errors.Is(e, ErrTooLarge) {
 		return false
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](e); ok {
@@ -201,7 +203,7 @@ func transient(e *Error) bool {
 func (c *Client) try(ctx context.Context, u *url.URL, user *url.Userinfo, limit int64, w io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	timer := time.AfterFunc(c.header, func() { cancel(errStalled) })
+	timer := time.AfterFunc(c.header, func() { cancel(outbound.ErrSilent) })
 	defer timer.Stop()
 
 	fail := func(err error) error {
@@ -227,15 +229,21 @@ func (c *Client) try(ctx context.Context, u *url.URL, user *url.Userinfo, limit 
 		return fail(err)
 	}
 	defer resp.Body.Close()
-	body := &steadyReader{resp.Body, timer, c.stall}
+	timer.Stop()
+	body := outbound.NewBody(resp.Body, c.pace, cancel)
 
 	if resp.StatusCode != http.StatusOK {
-		return &Error{
+		e := &Error{
 			URL:        redact(u),
 			Status:     resp.StatusCode,
 			RetryAfter: retry.After(resp.Header.Get("Retry-After"), time.Now()),
-			Text:       errorText(resp.Header.Get("Content-Type"), body),
 		}
+		// What others say, to whom an upstream sent us, is not for clients:
+		// they might not be able to ask for it themselves.
+		if c.dialer.Named(resp.Request.URL) {
+			e.Text = errorText(resp.Header.Get("Content-Type"), body)
+		}
+		return e
 	}
 	if resp.ContentLength > limit {
 		return fail(fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, resp.ContentLength, limit))
@@ -270,21 +278,6 @@ func (w *writerError) Write(p []byte) (int, error) {
 	if err != nil {
 		w.err = err
 	}
-	return n, err
-}
-
-// A steadyReader lets timer run while it waits for bytes, and only then: the
-// time that the reader's user takes is not the upstream's.
-type steadyReader struct {
-	r     io.Reader
-	timer *time.Timer
-	stall time.Duration
-}
-
-func (r *steadyReader) Read(p []byte) (int, error) {
-	r.timer.Reset(r.stall)
-	n, err := r.r.Read(p)
-	r.timer.Stop()
 	return n, err
 }
 

@@ -305,7 +305,8 @@ func (d *Database) where(ctx context.Context) (*place, error) {
 			if err != nil {
 				return nil, err
 			}
-			return &place{source: d.client.Source(u)}, nil
+			// A name is no address: an internal one needs a URL in the spec.
+			return &place{source: d.client.unnamed(u)}, nil
 		}
 		if err != nil {
 			return nil, err

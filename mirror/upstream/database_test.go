@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -357,6 +358,7 @@ func TestPlace(t *testing.T) {
 		}
 		defer root.Close()
 		c := trusting(t, direct)
+		c.dialer.Name(&url.URL{Scheme: "https", Host: strings.TrimSuffix(name, "/db")}) // as if it were a public address
 		spec, err := ParseSpec(vkey + " " + strings.NewReplacer(up...).Replace(tt.url))
 		if err != nil {
 			t.Fatal(err)

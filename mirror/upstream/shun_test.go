@@ -6,8 +6,6 @@ package upstream
 
 import (
 	"bytes"
-	"errors"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -19,52 +17,6 @@ import (
 
 	"golang.org/x/mod/module"
 )
-
-// TestShun has a private proxy that sends on to a public one, by way of a third,
-// what it does not have: the public one must not hear of it.
-func TestShun(t *testing.T) {
-	var heard, stored atomic.Int32
-	public := serve(t, func(w http.ResponseWriter, r *http.Request) { heard.Add(1) })
-	shunned := strings.TrimPrefix(public.URL, "http://")
-	_, port, _ := strings.Cut(shunned, ":")
-	objects := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if stored.Add(1); r.URL.Path == "/object" {
-			w.Write([]byte("bytes"))
-			return
-		}
-		http.Redirect(w, r, public.URL+r.URL.Path, http.StatusFound)
-	})
-	private := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		to := map[string]string{
-			"/straight": public.URL + "/secret", "/detour": objects.URL + "/secret",
-			"/capitals": "http://LOCALHOST:" + port + "/secret", "/object": objects.URL + "/object",
-		}
-		http.Redirect(w, r, to[r.URL.Path], http.StatusFound)
-	})
-	c := NewClient(Config{Shun: []string{"other.example", shunned, "localhost:" + port}})
-	t.Cleanup(c.Close)
-	chain := c.Chain(mustList(t, private.URL))
-	for _, name := range []string{"straight", "detour", "capitals"} {
-		_, _, err := chain.Get(t.Context(), name, 100)
-		if !errors.Is(err, errRedirect) || errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("Get(%s) = %v", name, err)
-		}
-		if _, err := chain.Download(t.Context(), name, tempFile(t), 100); !errors.Is(err, errRedirect) {
-			t.Errorf("Download(%s) = %v", name, err)
-		}
-	}
-	if n := heard.Load(); n != 0 {
-		t.Errorf("the public upstream was asked %d times", n)
-	}
-	// Object stores are what redirects are for.
-	if data, _, err := chain.Get(t.Context(), "object", 100); err != nil || string(data) != "bytes" {
-		t.Errorf("Get(object) = %q, %v", data, err)
-	}
-	// The client of public modules may go where the other may not.
-	if _, _, err := newClient(t).Chain(mustList(t, private.URL)).Get(t.Context(), "detour", 100); err != nil || heard.Load() != 1 {
-		t.Errorf("without Shun: %v", err)
-	}
-}
 
 func TestChainAfter(t *testing.T) {
 	c := newClient(t)

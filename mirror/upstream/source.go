@@ -34,8 +34,16 @@ type Source struct {
 	user   *url.Userinfo // sent to url's host only
 }
 
-// Source returns the upstream at u, an entry of a [List].
+// Source returns the upstream at u, an entry of a [List] or another URL that the
+// operator gave: its host may be at an internal address.
 func (c *Client) Source(u *url.URL) *Source {
+	c.dialer.Name(u)
+	return c.unnamed(u)
+}
+
+// unnamed returns the upstream at u, which must be at a public address unless
+// its host was named otherwise.
+func (c *Client) unnamed(u *url.URL) *Source {
 	bare := *u
 	bare.User = nil
 	return &Source{c, &bare, u.User}

@@ -23,10 +23,15 @@
 // # What is believed
 //
 // Nothing. Every body has a size limit, which applies after decompression;
-// every exchange has a limit on silence; only status 200 is an answer; a body
-// shorter than announced is an error; a redirect from https to http is
-// refused. An upstream can still say anything it likes within those: what it
-// said must be checked against a record before it is used.
+// every exchange has a limit on silence, and a least rate; only status 200 is an
+// answer; a body shorter than announced is an error; a redirect from https to
+// http is refused. An upstream can still say anything it likes within those: what
+// it said must be checked against a record before it is used.
+//
+// A redirect leads to a host that the operator named, or to a public address,
+// never into the network around this server; and another host than the first
+// gets neither credentials nor a Referer. What such a host says in words is not
+// passed on. See package outbound.
 //
 // An upstream that is busy or broken is asked up to three times, unless it
 // says when to come back and that is not soon. Whatever it did wrong comes back
@@ -37,7 +42,8 @@
 //
 // A [Router] is the one place that decides whether a module is private and
 // thus which chain may hear of it. A private path is never sent to a public
-// upstream, nor to a public database.
+// upstream, nor to a public database, and not by way of a redirect either: the
+// client of private modules shuns their hosts, however they are written.
 //
 // # The public checksum database
 //
@@ -127,7 +133,9 @@ type Error struct {
 	RetryAfter time.Duration
 
 	// Text is what the upstream said in text/plain: a few printable lines,
-	// fit to be shown to a user. It is empty if there was none.
+	// fit to be shown to a user. It is empty if there was none, or if it was
+	// said by a host that the upstream sent us to and the operator did not
+	// name.
 	Text string
 
 	// Err is the cause, if there was no answer or not a whole one.

@@ -60,8 +60,8 @@ type Config struct {
 	Shun []*url.URL
 
 	// MaxConns bounds the connections that are open at once, so that
-	// descriptors are left for others. They are shared by all upstreams: what
-	// one of them may hold is for the caller to bound. Default 640.
+	// descriptors are left for others. One host gets three quarters of them.
+	// Default 640.
 	MaxConns int
 
 	// Logger gets each exchange at debug level. Default: none.
@@ -81,8 +81,10 @@ type Client struct {
 
 // NewClient returns a client.
 func NewClient(c Config) *Client {
-	dialer := outbound.NewDialer(cmp.Or(c.MaxConns, 640))
+	maxConns := cmp.Or(c.MaxConns, 640)
+	dialer := outbound.NewDialer(maxConns)
 	t := dialer.Transport()
+	t.MaxConnsPerHost = max(1, maxConns*3/4)
 	t.MaxIdleConnsPerHost = 16
 	logger := c.Logger
 	if logger == nil {

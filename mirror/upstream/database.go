@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/internal/lanes"
 	"example.org/sumlog/log"
 
 	"golang.org/x/mod/module"
@@ -73,7 +74,7 @@ type Database struct {
 
 	tiles   *tileCache
 	flights flights
-	relayed chan struct{} // held by requests of the relay
+	relayed *lanes.Lanes // of requests of the relay
 
 	place    slot[*place] // where the database is
 	newest   slot[[]byte] // what latest was when last asked for
@@ -104,7 +105,7 @@ func OpenDatabase(c DatabaseConfig) (*Database, error) {
 		logger:    c.Logger,
 		headLife:  time.Minute,
 		pause:     10 * time.Second,
-		relayed:   make(chan struct{}, maxRelayed),
+		relayed:   lanes.New(relayLanes),
 	}
 	if d.evidence == nil {
 		d.evidence = func(string, []byte) {}
@@ -322,15 +323,11 @@ func (d *Database) fetch(ctx context.Context, file string, limit int64) ([]byte,
 	if err != nil {
 		return nil, err
 	}
+	get := func(ctx context.Context) ([]byte, error) { return p.source.Get(ctx, p.prefix+file, limit) }
 	return d.flights.do(ctx, file, func() ([]byte, error) {
 		if ctx.Value(relayed{}) != nil {
-			select {
-			case d.relayed <- struct{}{}:
-				defer func() { <-d.relayed }()
-			case <-ctx.Done():
-				return nil, &Error{URL: file, Err: context.Cause(ctx)}
-			}
+			return d.relayedGet(ctx, file, get)
 		}
-		return p.source.Get(ctx, p.prefix+file, limit)
+		return get(ctx)
 	})
 }

@@ -16,18 +16,38 @@ import (
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"example.org/sumlog/internal/lanes"
 )
 
-const (
-	maxRelay = 25 * time.Second // below the 30 s that no request may exceed
+const maxRelay = 25 * time.Second // below the 30 s that no request may exceed
 
-	// maxRelayed bounds the requests to the database that clients of the relay
-	// cause at a time, so that they leave connections (64 a host) to admission.
-	maxRelayed = 32
-)
+// relayLanes bound the requests to the database that clients of the relay cause at
+// a time, so that they leave connections to admission, and one of them to others:
+// of a module that is new to it, the database answers when it has fetched it.
+var relayLanes = lanes.Config{Quick: 16, Slow: 64, Queue: 512, Patience: 300 * time.Millisecond, Wait: maxRelay}
 
 // relayed is the key of contexts of the relay's requests.
 type relayed struct{}
+
+// relayedGet is get in a place of the relay's lanes.
+func (d *Database) relayedGet(ctx context.Context, file string, get func(context.Context) ([]byte, error)) ([]byte, error) {
+	_, rest, _ := strings.Cut(file, "/")
+	host, _, _ := strings.Cut(rest, "/")
+	work, place, err := d.relayed.Enter(ctx, lanes.Work{Client: lanes.ClientOf(ctx), Host: host, Subject: file})
+	var data []byte
+	if err == nil {
+		defer place.End()
+		data, err = get(work)
+		if err != nil && context.Cause(work) == lanes.ErrGivenUp {
+			err = lanes.ErrGivenUp
+		}
+	}
+	if err == lanes.ErrFull || err == lanes.ErrGivenUp {
+		return nil, &Error{URL: file, Status: http.StatusServiceUnavailable, RetryAfter: time.Second, Err: err}
+	}
+	return data, err
+}
 
 // Latest returns the newest signed head of the database that is known. The
 // database is asked at most once a minute.

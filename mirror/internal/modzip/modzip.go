@@ -1,0 +1,125 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+// Package modzip reads module zips that nobody vouches for: it checks that one
+// is a module's, and hashes it.
+//
+// It says of a zip what x/mod's zip.CheckZip and dirhash.HashZip say together,
+// which are its referees in tests, at a bounded cost:
+//
+//   - Memory. The directory is kept as the bytes that it is, with four bytes
+//     more for each file: at most [MaxDirectory] and a tenth. archive/zip needs
+//     300 bytes for each file and x/mod as many for each directory above it,
+//     which a directory of 32 MB can bring to gigabytes.
+//   - Time. No file may be larger than it declares, all together at most
+//     [MaxSize]. Files that share their bytes are refused, so no input is
+//     inflated twice. Both ends when the context does, in the middle of a file.
+//
+// Every file is inflated once. The directory is read as archive/zip reads it,
+// with which the go command will: what is taken here has the same files there.
+//
+// A failure is an [*Error], unless it is of the disk or the context.
+package modzip
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Sizes in bytes.
+const (
+	// MaxSize bounds a zip and, apart from that, the sum of its files.
+	MaxSize = 500 << 20 // zip.MaxZipFile
+
+	// MaxDirectory bounds the directory: 200,000 files with long names.
+	MaxDirectory = 32 << 20
+
+	maxGoMod   = 16 << 20 // zip.MaxGoMod
+	maxLicense = 16 << 20 // zip.MaxLICENSE
+)
+
+// An Error says why a file is not a module zip.
+type Error struct {
+	// Whole says that the file is a sound zip that can be no module: fetching
+	// it again would give the same. A zip that was refused for its directory is
+	// taken for sound if the directory is in itself: with as many files as its
+	// end declares, and ending there. Otherwise every file was inflated and
+	// had its checksum. Without Whole it may be a part, or a page of a portal.
+	Whole bool
+
+	text string
+}
+
+func (e *Error) Error() string { return e.text }
+
+// broken is the error of what is not a sound zip.
+func broken(format string, args ...any) error {
+	return &Error{text: fmt.Sprintf("zip: "+format, args...)}
+}
+
+// maxText bounds what an error quotes of a zip.
+const maxText = 100
+
+// cut shortens s.
+func cut(s string) string {
+	if len(s) > maxText {
+		return strings.ToValidUTF8(s[:maxText], "") + "…"
+	}
+	return s
+}
+
+// A Zip is an open zip. It is for one goroutine.
+type Zip struct {
+	r    io.ReaderAt
+	size int64
+	end  end
+
+	dir        string   // the bytes of the directory
+	at         []uint32 // where in dir the entry of each file begins
+	consistent bool     // see [Error.Whole]
+	inflated   int64
+	goMod      string // the name of its go.mod
+}
+
+// Open finds the directory of the zip of the given size.
+func Open(r io.ReaderAt, size int64) (*Zip, error) {
+	if size > MaxSize {
+		return nil, broken("%d bytes", size)
+	}
+	z := &Zip{r: r, size: size}
+	return z, z.locate()
+}
+
+// Directory bounds the memory that [Zip.Read] needs.
+func (z *Zip) Directory() int64 { return min(z.size-z.end.start, MaxDirectory) }
+
+// Inflated is the size of all files, as declared. It is known after [Zip.Read].
+func (z *Zip) Inflated() int64 { return z.inflated }
+
+// Hash inflates every file of a zip that was read and returns the h1 hash, and
+// the content of the go.mod, nil if there is none.
+func (z *Zip) Hash(ctx context.Context) (h1 string, goMod []byte, err error) {
+	slices.SortFunc(z.at, func(a, b uint32) int { return strings.Compare(nameAt(z.dir, a), nameAt(z.dir, b)) })
+	in := newInflater(ctx, z)
+	all := sha256.New()
+	var line []byte
+	for _, at := range z.at {
+		e, _, _ := parseEntry(z.dir[at:])
+		sum, err := in.file(e, e.name == z.goMod)
+		if err != nil {
+			return "", nil, err
+		}
+		line = hex.AppendEncode(line[:0], sum)
+		line = append(line, "  "...)
+		line = append(line, e.name...)
+		all.Write(append(line, '\n'))
+	}
+	return "h1:" + base64.StdEncoding.EncodeToString(all.Sum(nil)), in.goMod, nil
+}

@@ -5,9 +5,9 @@
 package store
 
 import (
-	"archive/zip"
+	"bytes"
+	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -15,7 +15,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 
@@ -23,13 +22,8 @@ import (
 	"golang.org/x/mod/sumdb/dirhash"
 
 	"example.org/sumlog/log"
+	"example.org/sumlog/mirror/internal/modzip"
 )
-
-// maxDirectory bounds the directory of a zip. Each of its entries costs some
-// hundred bytes of memory while it is read, so without a bound a file of a few
-// hundred megabytes that is all directory would cost gigabytes. A module of a
-// hundred thousand files stays below it.
-const maxDirectory = 32 << 20
 
 // A MismatchError reports bytes that are not those of a record. For a file
 // whose hash could not even be computed, Got says why.
@@ -81,36 +75,46 @@ func identify(f *os.File) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
+	id, err := identityOf(fi)
+	if err != nil {
+		return identity{}, &fs.PathError{Op: "open", Path: f.Name(), Err: err}
+	}
+	return id, nil
+}
+
+func identityOf(fi fs.FileInfo) (identity, error) {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok || !fi.Mode().IsRegular() {
-		return identity{}, &fs.PathError{Op: "open", Path: f.Name(), Err: errors.New("not a regular file")}
+		return identity{}, errors.New("not a regular file")
 	}
 	return identity{uint64(st.Dev), st.Ino, fi.Size(), fi.ModTime().UnixNano()}, nil
 }
 
 // check reads all of f, whose identity is id, and returns its hex SHA-256, or a
-// *MismatchError if it is not rec's k file.
-func (s *Store) check(f *os.File, rec log.Record, k Kind, id identity) (sum string, err error) {
-	s.hashing <- struct{}{}
-	defer func() { <-s.hashing }()
+// *MismatchError if it is not rec's k file. It ends early when ctx does.
+func (s *Store) check(ctx context.Context, f *os.File, rec log.Record, k Kind, id identity) (sum string, err error) {
 	var got string
 	switch k {
 	case Zip:
-		got, err = hashZip(f, id.size)
+		if got, _, err = s.hashZip(ctx, f, id.size, rec.Module); err == nil && got == want(rec, k) {
+			return s.sumZip(ctx, f, id.size)
+		}
 	case Mod:
-		if id.size > MaxMod {
-			err = fmt.Errorf("go.mod of %d bytes", id.size)
-		} else {
-			got, err = hashMod(io.NewSectionReader(f, 0, id.size))
-		}
+		got, sum, err = s.checkSmall(ctx, f, min(id.size, MaxMod+1), func(data []byte) (string, error) {
+			if len(data) > MaxMod {
+				return "", fmt.Errorf("go.mod of %d bytes", id.size)
+			}
+			return hashMod(data)
+		})
 	case Info:
-		var data []byte
-		data, err = io.ReadAll(io.NewSectionReader(f, 0, min(id.size, MaxInfo+1)))
-		if err == nil {
-			_, err = ParseInfo(data, rec.Module)
-		}
+		got, sum, err = s.checkSmall(ctx, f, min(id.size, MaxInfo+1), func(data []byte) (string, error) {
+			_, err := ParseInfo(data, rec.Module)
+			return "", err
+		})
 	}
 	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
 	case errors.As(err, new(*fs.PathError)): // the disk, not the content
 		return "", err
 	case err != nil:
@@ -118,112 +122,125 @@ func (s *Store) check(f *os.File, rec log.Record, k Kind, id identity) (sum stri
 	case got != want(rec, k):
 		return "", &MismatchError{rec.Module, k, want(rec, k), got}
 	}
-	return sumFile(f, id.size)
+	return sum, nil
 }
 
-func sumFile(f *os.File, size int64) (string, error) {
-	h := sha256.New()
-	if n, err := io.Copy(h, io.NewSectionReader(f, 0, size)); err != nil {
-		return "", err
-	} else if n != size {
-		return "", fmt.Errorf("%s: %d of %d bytes: %w", f.Name(), n, size, io.ErrUnexpectedEOF)
+// checkSmall reads the size bytes of a .mod or .info and returns what hash says
+// of them, and their hex SHA-256.
+func (s *Store) checkSmall(ctx context.Context, f *os.File, size int64, hash func([]byte) (string, error)) (got, sum string, err error) {
+	leave, err := s.small.enter(ctx)
+	if err != nil {
+		return "", "", err
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	defer leave()
+	data := make([]byte, size)
+	if _, err := f.ReadAt(data, 0); err != nil {
+		return "", "", err
+	}
+	got, err = hash(data)
+	return got, hexSum(data), err
+}
+
+func hexSum(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 // hashMod returns the h1 hash of a go.mod.
-func hashMod(r io.Reader) (string, error) {
-	return dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return io.NopCloser(r), nil })
+func hashMod(data []byte) (string, error) {
+	return dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
 }
 
-// hashZip returns the h1 hash of a zip, the same as dirhash.HashZip. It reads
-// no more than declared: the sum of the declared sizes is bounded here, and
-// archive/zip reports an entry that is longer than it declared.
-func hashZip(f io.ReaderAt, size int64) (string, error) {
-	z, err := openZip(f, size)
+// A room bounds how many do one kind of work at a time. The others wait outside
+// for as long as they like to.
+type room chan struct{}
+
+func (r room) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case r <- struct{}{}:
+		return func() { <-r }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// A light zip is checked in some milliseconds. It is of that many bytes at most,
+// and its files are.
+const (
+	lightZip   = 4 << 20
+	lightFiles = 16 << 20
+
+	// A directory above this is one of some ten thousand files.
+	largeDirectory = lightZip
+)
+
+// errHeavy says that a zip is not a light one, of which its size alone tells
+// nothing: bytes inflate to a thousand times as many.
+var errHeavy = errors.New("zip with large files")
+
+// hashZip checks that f is a zip of m, and returns its h1 hash and its go.mod.
+func (s *Store) hashZip(ctx context.Context, f io.ReaderAt, size int64, m module.Version) (h1 string, goMod []byte, err error) {
+	if size <= lightZip {
+		if h1, goMod, err = s.hashZipIn(ctx, s.light, lightFiles, f, size, m); err != errHeavy {
+			return h1, goMod, err
+		}
+	}
+	return s.hashZipIn(ctx, s.heavy, MaxZip, f, size, m)
+}
+
+func (s *Store) hashZipIn(ctx context.Context, r room, limit int64, f io.ReaderAt, size int64, m module.Version) (h1 string, goMod []byte, err error) {
+	z, err := modzip.Open(f, size)
+	if err != nil {
+		return "", nil, err
+	}
+	if z.Directory() > largeDirectory {
+		// One at a time. It is entered first, so that who waits here takes no
+		// place of those with fewer files.
+		leave, err := s.directory.enter(ctx)
+		if err != nil {
+			return "", nil, err
+		}
+		defer leave()
+	}
+	leave, err := r.enter(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	defer leave()
+	if err := z.Read(ctx, m); err != nil {
+		return "", nil, err
+	}
+	if z.Inflated() > limit {
+		return "", nil, errHeavy
+	}
+	return z.Hash(ctx)
+}
+
+// sumZip returns the hex SHA-256 of a zip.
+func (s *Store) sumZip(ctx context.Context, f *os.File, size int64) (string, error) {
+	r := s.heavy
+	if size <= lightZip {
+		r = s.light
+	}
+	leave, err := r.enter(ctx)
 	if err != nil {
 		return "", err
 	}
-	files := slices.Clone(z.File)
-	slices.SortFunc(files, func(a, b *zip.File) int {
-		if a.Name < b.Name {
-			return -1
-		} else if a.Name > b.Name {
-			return 1
-		}
-		return 0
-	})
-	all, one := sha256.New(), sha256.New()
-	buf := make([]byte, 64<<10)
-	var line []byte
-	for i, file := range files {
-		if i > 0 && files[i-1].Name == file.Name {
-			return "", fmt.Errorf("zip has two files %q", file.Name)
-		}
-		one.Reset()
-		if err := copyFile(one, file, buf); err != nil {
-			return "", fmt.Errorf("zip: %q: %w", file.Name, err)
-		}
-		line = hex.AppendEncode(line[:0], one.Sum(nil))
-		line = append(line, "  "...)
-		line = append(line, file.Name...)
-		all.Write(append(line, '\n'))
-	}
-	return "h1:" + base64.StdEncoding.EncodeToString(all.Sum(nil)), nil
-}
-
-func copyFile(w io.Writer, file *zip.File, buf []byte) error {
-	r, err := file.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		n, err := r.Read(buf)
-		w.Write(buf[:n]) // a hash: never fails
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
+	defer leave()
+	h := sha256.New()
+	section := io.NewSectionReader(f, 0, size)
+	for total := int64(0); ; {
+		n, err := io.CopyN(h, section, 1<<20)
+		total += n
+		switch {
+		case ctx.Err() != nil:
+			return "", ctx.Err()
+		case err == io.EOF && total == size:
+			return hex.EncodeToString(h.Sum(nil)), nil
+		case err == io.EOF:
+			return "", io.ErrUnexpectedEOF
+		case err != nil:
+			return "", err
 		}
 	}
-}
-
-// openZip reads the directory of a zip and enforces the sizes that it may
-// declare, before anything is inflated.
-func openZip(f io.ReaderAt, size int64) (*zip.Reader, error) {
-	if size > MaxZip {
-		return nil, fmt.Errorf("zip of %d bytes", size)
-	}
-	capped := &cappedReader{r: f, left: maxDirectory}
-	z, err := zip.NewReader(capped, size)
-	if err != nil {
-		return nil, err
-	}
-	capped.left = -1
-	left := uint64(MaxZip)
-	for _, file := range z.File {
-		if file.UncompressedSize64 > left {
-			return nil, fmt.Errorf("zip with more than %d bytes of files", int64(MaxZip))
-		}
-		left -= file.UncompressedSize64
-	}
-	return z, nil
-}
-
-// cappedReader reads at most left bytes; no bound if left is negative.
-type cappedReader struct {
-	r    io.ReaderAt
-	left int64
-}
-
-func (c *cappedReader) ReadAt(p []byte, off int64) (int, error) {
-	if c.left >= 0 {
-		if c.left -= int64(len(p)); c.left < 0 {
-			c.left = 0
-			return 0, fmt.Errorf("zip with a directory of more than %d bytes", int64(maxDirectory))
-		}
-	}
-	return c.r.ReadAt(p, off)
 }

@@ -28,6 +28,13 @@
 // copy there is; the caller is told [ErrDamaged], which is also
 // [fs.ErrNotExist], and may fetch it again.
 //
+// Such a check may take seconds. It is made once for all who wait for it and ends
+// with the last of them, and as many are made at a time as there are processors,
+// of .mod and .info files, of zips that are checked in milliseconds and of others,
+// for each of these alone: none of them is held up by larger files. A zip that is
+// stored is read as package modzip does, at a bounded cost; with a directory of
+// more than some ten thousand files it waits until no other such zip is read.
+//
 // The .info and .mod of a version are put together, from one copy of the
 // module; the zip is bound to them by the record.
 //
@@ -44,11 +51,8 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -66,6 +70,7 @@ import (
 	"example.org/sumlog/internal/durable"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/internal/lru"
+	"example.org/sumlog/mirror/internal/modzip"
 )
 
 // A Kind is one of the three files of a module version.
@@ -80,8 +85,8 @@ const (
 // Sizes in bytes above which nothing is stored.
 const (
 	MaxInfo = 64 << 10
-	MaxMod  = 16 << 20  // zip.MaxGoMod
-	MaxZip  = 500 << 20 // zip.MaxZipFile
+	MaxMod  = 16 << 20 // zip.MaxGoMod
+	MaxZip  = modzip.MaxSize
 )
 
 const (
@@ -119,12 +124,17 @@ type Store struct {
 	log  *slog.Logger
 	memo *lru.Cache[key, checked]
 
-	// locks holds the lock of each version or list being changed or checked.
+	// locks holds the lock of each version or list being changed. It is held
+	// while files get names, and never while one is read.
 	locks keyed
 
-	// hashing has room for as many file checks as there are processors, so
-	// that a restart with a cold memo does not starve what needs none.
-	hashing chan struct{}
+	// Rooms for those who read files. Each kind has as many places as there are
+	// processors and waits for no other: a .mod is not held up by zips, nor a
+	// zip of some kilobytes by those of hundreds of megabytes. (A zip with a
+	// large directory is in two.)
+	small, light, heavy, directory room
+	checks                         checks
+	stop                           context.CancelFunc // of checks
 }
 
 // A key is a file of a module version.
@@ -165,16 +175,27 @@ func Open(c Config) (*Store, error) {
 	if l == nil {
 		l = slog.New(slog.DiscardHandler)
 	}
+	procs := runtime.GOMAXPROCS(0)
+	ctx, stop := context.WithCancel(context.Background())
 	return &Store{
-		root:    root,
-		log:     l,
-		memo:    lru.New[key, checked](maxMemo, nil),
-		hashing: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		root:      root,
+		log:       l,
+		memo:      lru.New[key, checked](maxMemo, nil),
+		small:     make(room, procs),
+		light:     make(room, procs),
+		heavy:     make(room, procs),
+		directory: make(room, 1),
+		checks:    checks{ctx: ctx},
+		stop:      stop,
 	}, nil
 }
 
-// Close gives up the directory. Files that were opened stay readable.
-func (s *Store) Close() error { return s.root.Close() }
+// Close gives up the directory and ends the checks. Files that were opened stay
+// readable.
+func (s *Store) Close() error {
+	s.stop()
+	return s.root.Close()
+}
 
 // Name returns the name below the store, which is also the path of the GOPROXY
 // protocol, of the k file of m. It is the check that every module version from
@@ -219,6 +240,8 @@ func longElem(p string) bool {
 // file was checked against rec. It is not wrapped, so that it can be sent
 // without being copied through this process. If there is none, or none that
 // matches, the error is [fs.ErrNotExist].
+// A check that has to be made first is shared by all who ask for the file, and
+// ends when the last of them has left.
 // That nobody writes to it while it is read is taken for granted: this process
 // replaces files and never changes them.
 func (s *Store) Open(ctx context.Context, rec log.Record, k Kind) (*os.File, Meta, error) {
@@ -229,8 +252,30 @@ func (s *Store) Open(ctx context.Context, rec log.Record, k Kind) (*os.File, Met
 	if err != nil {
 		return nil, Meta{}, err
 	}
-	return s.recheck(rec, k, name)
+	for range 3 { // the file may be put anew at any moment
+		c, err := s.checks.share(ctx, task{key{rec.Module, k}, want(rec, k)}, func(ctx context.Context) (checked, error) {
+			return s.recheck(ctx, rec, k, name)
+		})
+		if err == errChanged {
+			continue
+		}
+		if err != nil {
+			return nil, Meta{}, err
+		}
+		f, err := s.root.Open(name)
+		if err != nil {
+			return nil, Meta{}, err
+		}
+		if id, err := identify(f); err == nil && id == c.file {
+			return f, c.meta, nil
+		}
+		f.Close()
+	}
+	return nil, Meta{}, fmt.Errorf("%s: %w", name, errChanged)
 }
+
+// errChanged is the error of a file that is replaced while it is looked at.
+var errChanged = errors.New("stored file changes all the time")
 
 // known opens a file that the memo vouches for. It goes by the whole path, in
 // one step, where an os.Root takes one for each directory, which is what most
@@ -291,54 +336,58 @@ func (s *Store) ReadMod(ctx context.Context, rec log.Record) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, MaxMod))
 }
 
-// recheck opens a file that the memo does not vouch for. The version is locked
-// meanwhile: a file is read once however many ask for it, and none is moved
-// aside that was just put.
-func (s *Store) recheck(rec log.Record, k Kind, name string) (*os.File, Meta, error) {
-	defer s.locks.lock(rec.Module.String())()
-	if f, meta, ok := s.known(rec, k); ok {
-		return f, meta, nil
-	}
+// recheck reads a file that the memo does not vouch for.
+func (s *Store) recheck(ctx context.Context, rec log.Record, k Kind, name string) (checked, error) {
+	key := key{rec.Module, k}
 	// Before the open, which would wait for the other end of a pipe, and follow
 	// a link.
 	if fi, err := s.root.Lstat(name); err != nil {
-		return nil, Meta{}, err
+		return checked{}, err
 	} else if !fi.Mode().IsRegular() {
-		return nil, Meta{}, s.setAside(key{rec.Module, k}, name, errors.New("not a regular file"))
+		return checked{}, s.setAside(key, name, identity{}, errors.New("not a regular file"))
 	}
 	f, err := s.root.Open(name)
 	if err != nil {
-		return nil, Meta{}, err
+		return checked{}, err
 	}
-	var sum string
+	defer f.Close()
 	id, err := identify(f)
-	if err == nil {
-		sum, err = s.check(f, rec, k, id)
+	if err != nil {
+		return checked{}, err
 	}
-	var bad *MismatchError
-	switch {
-	case errors.As(err, &bad):
-		f.Close()
-		return nil, Meta{}, s.setAside(key{rec.Module, k}, name, err)
-	case err != nil:
-		f.Close()
-		return nil, Meta{}, err
+	if c, ok := s.memo.Get(key); ok && c.file == id && c.want == want(rec, k) {
+		return c, nil // by a check that has just ended
 	}
-	return f, s.remember(key{rec.Module, k}, name, id, want(rec, k), sum), nil
+	sum, err := s.check(ctx, f, rec, k, id)
+	if errors.As(err, new(*MismatchError)) {
+		return checked{}, s.setAside(key, name, id, err)
+	}
+	if err != nil {
+		return checked{}, err
+	}
+	return s.remember(key, name, id, want(rec, k), sum), nil
 }
 
-func (s *Store) remember(k key, name string, id identity, want, sum string) Meta {
-	meta := Meta{ETag: `"` + sum + `"`, Size: id.size}
-	s.memo.Put(k, checked{filepath.Join(s.root.Name(), name), id, want, meta})
-	return meta
+func (s *Store) remember(k key, name string, id identity, want, sum string) checked {
+	c := checked{filepath.Join(s.root.Name(), name), id, want, Meta{ETag: `"` + sum + `"`, Size: id.size}}
+	s.memo.Put(k, c)
+	return c
 }
 
 // setAside moves a damaged file out of the tree and returns the error to
-// report.
-func (s *Store) setAside(k key, name string, cause error) error {
+// report. It does not move what took the place of the file meanwhile.
+func (s *Store) setAside(k key, name string, id identity, cause error) error {
+	defer s.locks.lock(k.mod.String())()
+	fi, err := s.root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if now, err := identityOf(fi); err == nil && now != id {
+		return errChanged
+	}
 	s.memo.Delete(k)
 	aside := path.Join(badDir, time.Now().UTC().Format("20060102T150405Z-")+rand.Text())
-	err := durable.MkdirAll(s.root, badDir)
+	err = durable.MkdirAll(s.root, badDir)
 	if err == nil {
 		err = s.root.Rename(name, aside)
 	}
@@ -369,7 +418,7 @@ func (s *Store) PutMod(rec log.Record, info, mod []byte) error {
 			return err
 		}
 	}
-	h, err := hashMod(bytes.NewReader(mod))
+	h, err := hashMod(mod)
 	if err != nil {
 		return err
 	}
@@ -394,8 +443,7 @@ func (s *Store) write(k key, name string, data []byte, want string) error {
 	if _, err := f.Write(data); err != nil {
 		return err
 	}
-	sum := sha256.Sum256(data)
-	return s.commit(f, k, name, want, hex.EncodeToString(sum[:]))
+	return s.commit(f, k, name, want, hexSum(data))
 }
 
 // commit gives f its name and remembers that it was checked.

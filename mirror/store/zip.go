@@ -5,37 +5,38 @@
 package store
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
-	"os"
-	"slices"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/zip"
 
 	"example.org/sumlog/internal/durable"
 	"example.org/sumlog/log"
+	"example.org/sumlog/mirror/internal/modzip"
 )
 
 // A ZipFile is a module zip on its way into the store: a temporary file that
 // the caller fills and then hands to [Store.PutZip]. Abort ends it otherwise.
+// It is hashed as it comes, so it can only be written from the beginning on; to
+// begin anew, seek there and truncate.
 type ZipFile struct {
-	*os.File
 	mod  module.Version
 	temp *durable.File
+	sum  hash.Hash // of what was written
+	size int64     // of it
 
 	// What scan found; h1 is empty before.
-	h1, sum string
-	id      identity
+	h1    string
+	goMod []byte // nil if it has none
+	id    identity
 }
-
-// maxFileErrors is how many bad files of a zip an error names.
-const maxFileErrors = 3
 
 // NewZip starts a zip of m.
 func (s *Store) NewZip(m module.Version) (*ZipFile, error) {
@@ -46,104 +47,105 @@ func (s *Store) NewZip(m module.Version) (*ZipFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ZipFile{File: f.File, mod: m, temp: f}, nil
+	return &ZipFile{mod: m, temp: f, sum: sha256.New()}, nil
+}
+
+// Name returns the name of the temporary file.
+func (z *ZipFile) Name() string { return z.temp.Name() }
+
+func (z *ZipFile) Write(p []byte) (int, error) {
+	n, err := z.temp.Write(p)
+	z.sum.Write(p[:n])
+	z.size += int64(n)
+	return n, err
+}
+
+// Seek seeks to the beginning, and nowhere else.
+func (z *ZipFile) Seek(offset int64, whence int) (int64, error) {
+	if offset != 0 || whence != io.SeekStart {
+		return 0, errors.ErrUnsupported
+	}
+	z.sum.Reset()
+	z.size = 0
+	return z.temp.Seek(0, io.SeekStart)
+}
+
+// Truncate empties the file.
+func (z *ZipFile) Truncate(size int64) error {
+	if size != 0 || z.size != 0 {
+		return errors.ErrUnsupported
+	}
+	return z.temp.Truncate(0)
 }
 
 // Abort removes the temporary file. It does nothing after PutZip succeeded.
 func (z *ZipFile) Abort() { z.temp.Abort() }
 
-// scan checks that the file is a module zip of z.mod within the limits of
-// x/mod/zip, and hashes it once.
-func (s *Store) scan(z *ZipFile) error {
+// scan checks that the file is a module zip of z.mod and hashes it, once.
+func (s *Store) scan(ctx context.Context, z *ZipFile) error {
 	if z.h1 != "" {
 		return nil
 	}
-	s.hashing <- struct{}{}
-	defer func() { <-s.hashing }()
-	id, err := identify(z.File)
+	id, err := identify(z.temp.File)
 	if err != nil {
 		return err
 	}
-	// Sizes first: CheckZip reads the whole directory whatever its size.
-	if _, err := openZip(z.File, id.size); err != nil {
-		return &BadZipError{Module: z.mod, Err: err}
+	if id.size != z.size {
+		return &fs.PathError{Op: "write", Path: z.Name(), Err: fmt.Errorf("%d bytes written, file of %d", z.size, id.size)}
 	}
-	if _, err := zip.CheckZip(z.mod, z.File.Name()); err != nil {
-		// One error a file: of hundreds of thousands the first few will do.
-		if list, ok := errors.AsType[zip.FileErrorList](err); ok && len(list) > maxFileErrors {
-			err = slices.Clone(list[:maxFileErrors])
-		}
-		return &BadZipError{Module: z.mod, Err: err}
+	h1, goMod, err := s.hashZip(ctx, z.temp, id.size, z.mod)
+	if bad, ok := errors.AsType[*modzip.Error](err); ok {
+		return &BadZipError{z.mod, bad.Whole, bad}
 	}
-	h1, err := hashZip(z.File, id.size)
 	if err != nil {
-		return &BadZipError{Module: z.mod, Err: err}
-	}
-	if z.sum, err = sumFile(z.File, id.size); err != nil {
 		return err
 	}
-	z.h1, z.id = h1, id
+	z.h1, z.goMod, z.id = h1, goMod, id
 	return nil
 }
 
 // A BadZipError reports a file that is not a module zip.
 type BadZipError struct {
 	Module module.Version
-	Err    error
 
-	// Whole says that it is a sound zip whose content can be no module.
+	// Whole says that the file is a sound zip, only that no module can have its
+	// content (bad names, too many bytes, a go.mod that is not the .mod): who
+	// fetches it again gets no other. Without it the file may have been cut or
+	// garbled on the way, or be no zip. See modzip.Error for what sound means.
 	Whole bool
+
+	Err error
 }
 
 func (e *BadZipError) Error() string { return fmt.Sprintf("%s: not a module zip: %v", e.Module, e.Err) }
 func (e *BadZipError) Unwrap() error { return e.Err }
 
 // Compute returns the record of a module version that nothing but these bytes
-// speaks for: its zip and its .mod. It refuses a .mod that is not the go.mod of
-// the zip, byte for byte, or, when the zip has none, not the one that the go
-// command makes up: such a version would build differently for those who
+// speaks for: its zip and its .mod. It refuses a .mod that means something else
+// than the go.mod of the zip, or, when the zip has none, than the one that the
+// go command makes up: such a version would build differently for those who
 // fetch only the .mod. A go.mod that names another module path is not refused;
 // forks do that.
 func (s *Store) Compute(ctx context.Context, z *ZipFile, mod []byte) (log.Record, error) {
-	if err := s.scan(z); err != nil {
+	if err := s.scan(ctx, z); err != nil {
 		return log.Record{}, err
 	}
-	goMod, err := z.goMod()
-	if err != nil {
-		return log.Record{}, &BadZipError{Module: z.mod, Err: err}
+	goMod := z.goMod
+	if goMod == nil {
+		goMod = []byte("module " + modfile.AutoQuote(z.mod.Path) + "\n")
 	}
-	if !bytes.Equal(mod, goMod) {
+	if !sameMeaning(mod, goMod) {
 		// What is no go.mod at all is not what the version's author wrote.
 		f, err := modfile.ParseLax("go.mod", mod, nil)
-		return log.Record{}, &BadZipError{z.mod, fmt.Errorf("the .mod file is not the zip's go.mod"), err == nil && f.Module != nil}
+		whole := err == nil && f.Module != nil
+		return log.Record{}, &BadZipError{z.mod, whole, errors.New("the .mod file is not the zip's go.mod")}
 	}
-	h, err := hashMod(bytes.NewReader(mod))
+	h, err := hashMod(mod)
 	if err != nil {
 		return log.Record{}, err
 	}
 	rec := log.Record{Module: z.mod, Zip: z.h1, Mod: h}
 	return rec, rec.Check()
-}
-
-// goMod returns the go.mod of a scanned zip, or the one made up for it.
-func (z *ZipFile) goMod() ([]byte, error) {
-	r, err := openZip(z.File, z.id.size)
-	if err != nil {
-		return nil, err
-	}
-	name := z.mod.Path + "@" + z.mod.Version + "/go.mod"
-	for _, file := range r.File {
-		if file.Name != name {
-			continue
-		}
-		f, err := file.Open()
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		return io.ReadAll(io.LimitReader(f, MaxMod))
-	}
-	return []byte("module " + modfile.AutoQuote(z.mod.Path) + "\n"), nil
 }
 
 // PutZip stores z under its name after checking that it is the zip of rec. A
@@ -155,15 +157,15 @@ func (s *Store) PutZip(ctx context.Context, rec log.Record, z *ZipFile) error {
 	if err != nil {
 		return err
 	}
-	if err := s.scan(z); err != nil {
+	if err := s.scan(ctx, z); err != nil {
 		return err
 	}
 	if z.h1 != rec.Zip {
 		return &MismatchError{Module: rec.Module, Kind: Zip, Want: rec.Zip, Got: z.h1}
 	}
 	defer s.locks.lock(rec.Module.String())()
-	if id, err := identify(z.File); err != nil || id != z.id {
+	if id, err := identify(z.temp.File); err != nil || id != z.id {
 		return &fs.PathError{Op: "store", Path: name, Err: fmt.Errorf("file changed after it was checked")}
 	}
-	return s.commit(z.temp, key{rec.Module, Zip}, name, rec.Zip, z.sum)
+	return s.commit(z.temp, key{rec.Module, Zip}, name, rec.Zip, hex.EncodeToString(z.sum.Sum(nil)))
 }

@@ -104,7 +104,7 @@ func (d *Dialer) Check(u *url.URL) error {
 
 // DialContext connects to addr, HOST:PORT.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	h, err := parseHost(addr)
+	h, err := ParseHost(addr)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrRefused, err)
 	}

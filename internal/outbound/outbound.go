@@ -98,7 +98,8 @@ func Same(a, b *url.URL) bool {
 	return err == nil && h == other
 }
 
-func parseHost(addr string) (Host, error) {
+// ParseHost returns the host written HOST:PORT.
+func ParseHost(addr string) (Host, error) {
 	name, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return Host{}, fmt.Errorf("%.100q: not HOST:PORT", addr)

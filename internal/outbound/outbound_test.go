@@ -104,7 +104,7 @@ func FuzzHost(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := parseHost(h.String())
+		again, err := ParseHost(h.String())
 		if err != nil || again != h {
 			t.Errorf("%q means %v, and that %v, %v", name, h, again, err)
 		}

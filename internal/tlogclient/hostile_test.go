@@ -72,7 +72,7 @@ func TestSlow(t *testing.T) {
 	}{
 		{"silent", 0, 0, 30 * time.Second, 30 * time.Second, true},
 		{"drips", 1, 0, 30 * time.Second, 30 * time.Second, true},
-		{"half of the rate", tlogclient.MinRate / 2, limit, 30 * time.Second, time.Minute, true},
+		{"half of the rate", tlogclient.MinRate / 2, limit, 30 * time.Second, 30 * time.Second, true},
 		{"twice the rate", tlogclient.MinRate * 2, limit, 30 * time.Second, 79 * time.Second, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestSlow(t *testing.T) {
 func TestRedirect(t *testing.T) {
 	for _, to := range []string{
 		"http://127.0.0.1:8080/latest", "http://localhost/latest", "http://[::1]/latest", "http://169.254.1.1/latest",
-		"http://sum.example:8080/latest", "http://sum.example./latest", "https://sum.example/latest",
+		"http://sum.example:8080/latest", "http://sum.example.org./latest", "https://sum.example/latest",
 		"//127.0.0.1/latest", "http://user@127.0.0.1/latest", "http://sum.example@127.0.0.1/latest", "file:///etc/passwd",
 	} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -154,6 +154,29 @@ func TestRedirect(t *testing.T) {
 		}
 		h.Close()
 		srv.Close()
+	}
+}
+
+// TestSameHost has a log send its reader to itself, written another way. Nobody
+// is told where from.
+func TestSameHost(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/there" {
+			w.Header().Set("Location", "http://SUM.example.:080/there")
+			w.WriteHeader(http.StatusFound)
+			return
+		}
+		fmt.Fprint(w, r.Referer())
+	}))
+	defer srv.Close()
+	h := tlogclient.NewHTTP(tlogclient.HTTPConfig{})
+	defer h.Close()
+	h.SetDial(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, srv.Listener.Addr().String())
+	})
+	data, err := h.Get(t.Context(), &url.URL{Scheme: "http", Host: "sum.example", Path: "/latest"}, 1000)
+	if err != nil || len(data) > 0 {
+		t.Errorf("Get = %q, %v", data, err)
 	}
 }
 

@@ -12,12 +12,12 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/internal/retry"
 )
 
@@ -31,9 +31,11 @@ type HTTPConfig struct {
 }
 
 // An HTTP reads from logs. It is safe for concurrent use and meant to be shared
-// by all who read.
+// by all who read. What it is asked for is what the operator named: nobody else's
+// URLs may come here, and redirects stay on the host that was asked.
 type HTTP struct {
 	client    *http.Client
+	dialer    *outbound.Dialer
 	transport *http.Transport
 	timeout   time.Duration
 	agent     string
@@ -41,17 +43,10 @@ type HTTP struct {
 
 // NewHTTP returns a reader of logs.
 func NewHTTP(c HTTPConfig) *HTTP {
-	t := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		ForceAttemptHTTP2:      true,
-		TLSHandshakeTimeout:    10 * time.Second,
-		MaxIdleConnsPerHost:    8,
-		MaxConnsPerHost:        16,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
-	h := &HTTP{&http.Client{Transport: t, CheckRedirect: checkRedirect}, t, c.Timeout, c.UserAgent}
+	dialer := outbound.NewDialer(0)
+	t := dialer.Transport()
+	t.MaxIdleConnsPerHost, t.MaxConnsPerHost = 8, 16
+	h := &HTTP{&http.Client{Transport: t, CheckRedirect: checkRedirect}, dialer, t, c.Timeout, c.UserAgent}
 	if h.timeout == 0 {
 		h.timeout = 30 * time.Second
 	}
@@ -73,11 +68,12 @@ var errRule = errors.New("refused")
 // checkRedirect keeps a log from sending its readers elsewhere: to a host within
 // their own network, or to plain HTTP.
 func checkRedirect(r *http.Request, via []*http.Request) error {
+	outbound.Strip(r, via)
 	first := via[0].URL
 	if len(via) > maxRedirects {
 		return fmt.Errorf("%w: more than %d redirects", errRule, maxRedirects)
 	}
-	if r.URL.Scheme != first.Scheme || !strings.EqualFold(r.URL.Host, first.Host) {
+	if r.URL.Scheme != first.Scheme || !outbound.Same(r.URL, first) {
 		return fmt.Errorf("%w: redirect to another host, %s://%s", errRule, r.URL.Scheme, r.URL.Host)
 	}
 	return nil
@@ -123,27 +119,23 @@ func Pause(n int, least, most time.Duration, err error) time.Duration {
 // Get returns what is at u, at most limit bytes of it. It asks once: how to go
 // on after a failure is the caller's to decide, by the *[StatusError].
 func (h *HTTP) Get(ctx context.Context, u *url.URL, limit int64) (data []byte, err error) {
-	err = h.exchange(ctx, u, limit, func(resp *http.Response, body io.Reader, progress func(int64)) error {
+	err = h.exchange(ctx, u, limit, nil, func(resp *http.Response, body io.Reader) error {
 		data, err = readAll(body, limit, resp.ContentLength, nil)
 		return err
 	})
 	return data, err
 }
 
-// MinRate is what [HTTP.Copy] takes, in bytes a second, beyond the time that any
-// exchange has: a server that gives less is cut off.
+// MinRate is what [HTTP.Copy] takes, in bytes a second, on average over the
+// timeout of an exchange: a server that gives less is cut off.
 const MinRate = 64 << 10
 
 // Copy writes what is at u, at most limit bytes of it, to w, and returns how many
 // they were. It asks once. After an error, what was written means nothing.
 func (h *HTTP) Copy(ctx context.Context, u *url.URL, limit int64, w io.Writer) (n int64, err error) {
-	err = h.exchange(ctx, u, limit, func(_ *http.Response, body io.Reader, progress func(int64)) error {
-		body = io.TeeReader(io.LimitReader(body, limit+1), writerFunc(func(p []byte) (int, error) {
-			n += int64(len(p))
-			progress(n)
-			return len(p), nil
-		}))
-		if _, err := io.Copy(w, body); err != nil {
+	pace := &outbound.Pace{Silence: h.timeout, Rate: MinRate, Window: h.timeout}
+	err = h.exchange(ctx, u, limit, pace, func(_ *http.Response, body io.Reader) error {
+		if n, err = io.Copy(w, io.LimitReader(body, limit+1)); err != nil {
 			return err
 		}
 		if n > limit {
@@ -154,30 +146,34 @@ func (h *HTTP) Copy(ctx context.Context, u *url.URL, limit int64, w io.Writer) (
 	return n, err
 }
 
-type writerFunc func(p []byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
-
-// exchange asks for u and has read read the body, decompressed, in time: what is
-// said of progress, in bytes, gives it more.
-func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64, read func(_ *http.Response, body io.Reader, progress func(int64)) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+// exchange asks for u and has read read the body, decompressed, in time: all of it
+// within the timeout, or at a pace.
+func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64, pace *outbound.Pace, read func(_ *http.Response, body io.Reader) error) error {
+	caller := ctx
+	ctx, cancel := context.WithCancelCause(caller)
 	defer cancel(nil)
 	start := time.Now()
 	timer := time.AfterFunc(h.timeout, func() {
-		cancel(fmt.Errorf("%s: no whole answer within %v: %w", u.Redacted(), time.Since(start).Round(time.Millisecond), context.DeadlineExceeded))
+		cancel(fmt.Errorf("no whole answer within %v: %w", time.Since(start).Round(time.Millisecond), context.DeadlineExceeded))
 	})
 	defer timer.Stop()
-	progress := func(n int64) {
-		due := start.Add(h.timeout + time.Duration(n/MinRate)*time.Second)
-		timer.Reset(time.Until(due))
+	body := func(r io.Reader) io.Reader {
+		if pace == nil {
+			return r
+		}
+		timer.Stop()
+		return outbound.NewBody(r, *pace, cancel)
 	}
-	err := h.ask(ctx, u, limit, func(resp *http.Response, body io.Reader) error { return read(resp, body, progress) })
+	h.dialer.Name(u)
+	err := h.ask(ctx, u, limit, body, read)
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if caller.Err() != nil {
+		return context.Cause(caller)
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
 	}
 	if _, ok := errors.AsType[*StatusError](err); ok {
 		return err
@@ -188,7 +184,7 @@ func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64, read func(
 	return fmt.Errorf("%s: %w", u.Redacted(), err)
 }
 
-func (h *HTTP) ask(ctx context.Context, u *url.URL, limit int64, read func(*http.Response, io.Reader) error) error {
+func (h *HTTP) ask(ctx context.Context, u *url.URL, limit int64, timed func(io.Reader) io.Reader, read func(*http.Response, io.Reader) error) error {
 	req, err := http.NewRequestWithContext(ctx, "GET", u.String(), nil)
 	if err != nil {
 		return err
@@ -205,13 +201,14 @@ func (h *HTTP) ask(ctx context.Context, u *url.URL, limit int64, read func(*http
 	if resp.StatusCode != http.StatusOK {
 		return &StatusError{u.Redacted(), resp.StatusCode, retry.After(resp.Header.Get("Retry-After"), time.Now())}
 	}
+	body := timed(resp.Body)
 	switch enc := resp.Header.Get("Content-Encoding"); strings.ToLower(enc) {
 	case "", "identity":
-		return read(resp, resp.Body)
+		return read(resp, body)
 	case "gzip":
 		// A stream can go on for ever without giving a byte: the limit on
 		// what goes in is for that one.
-		zr, err := gzip.NewReader(io.LimitReader(resp.Body, limit+limit/16+4096))
+		zr, err := gzip.NewReader(io.LimitReader(body, limit+limit/16+4096))
 		if err != nil {
 			return fmt.Errorf("gzip: %w", err)
 		}

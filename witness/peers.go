@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/witness/state"
 )
 
@@ -44,15 +45,20 @@ const (
 
 // usePeers makes the client and checks the URLs.
 func (w *Witness) usePeers() error {
+	dialer := outbound.NewDialer(0)
+	t := dialer.Transport()
+	t.MaxIdleConnsPerHost, t.IdleConnTimeout, t.MaxResponseHeaderBytes = 8, time.Minute, 16<<10
 	w.peers = &http.Client{
-		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 16 << 10},
+		Transport: t,
 		// An operator names a peer; a peer does not name another.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	for _, p := range w.config.Peers {
-		if u, err := url.Parse(p); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		u, err := url.Parse(p)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 			return fmt.Errorf("witness: peer %q: not an HTTP URL", p)
 		}
+		dialer.Name(u)
 	}
 	return nil
 }

@@ -10,44 +10,39 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/internal/retry"
 )
 
-// newClient returns a client that follows no redirects, and what closes its
-// idle connections. A witness that redirects could make this process ask
-// whatever it can reach.
-func newClient(c *http.Client) (*http.Client, func()) {
+// newClient returns a client that connects by d and follows no redirects, and what
+// closes its idle connections. A witness that redirects could make this process
+// ask whatever it can reach.
+func newClient(c *http.Client, d *outbound.Dialer) (*http.Client, func()) {
 	var own http.Client
 	idle := func() {}
 	if c != nil {
 		own = *c
 	} else {
-		t := &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: timeout}).DialContext,
-			TLSHandshakeTimeout:    timeout,
-			ForceAttemptHTTP2:      true,
-			MaxIdleConnsPerHost:    4,
-			IdleConnTimeout:        2 * time.Minute,
-			MaxResponseHeaderBytes: 16 << 10,
-			DisableCompression:     true,
-		}
+		t := d.Transport()
+		t.MaxIdleConnsPerHost = 4
+		t.IdleConnTimeout = 2 * time.Minute
+		t.MaxResponseHeaderBytes = 16 << 10
+		t.DisableCompression = true
 		own.Transport, idle = t, t.CloseIdleConnections
 	}
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &own, idle
 }
 
-// prefix checks the submission prefix of a witness and cuts the slash at its
-// end.
-func prefix(s string) (string, error) {
+// prefix checks the submission prefix of a witness, names its host to d, and cuts
+// the slash at its end.
+func prefix(s string, d *outbound.Dialer) (string, error) {
 	if s == "" {
 		return "", errors.New("it has no URL")
 	}
@@ -58,6 +53,7 @@ func prefix(s string) (string, error) {
 	if u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.ContainsAny(s, "?#") {
 		return "", fmt.Errorf("URL %q: not http or https, a host and a path", s)
 	}
+	d.Name(u)
 	return strings.TrimRight(s, "/"), nil
 }
 

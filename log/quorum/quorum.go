@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/internal/policy"
 )
 
@@ -65,6 +66,7 @@ type Config struct {
 type Quorum struct {
 	log     *checkpoint.Key
 	client  *http.Client
+	dialer  *outbound.Dialer // of the client, if it is ours
 	logger  *slog.Logger
 	metrics *metrics
 
@@ -85,8 +87,8 @@ type Quorum struct {
 
 // New returns a Quorum. It asks nobody yet.
 func New(c Config) (*Quorum, error) {
-	q := &Quorum{log: c.Log, logger: c.Logger, metrics: newMetrics()}
-	q.client, q.idle = newClient(c.Client)
+	q := &Quorum{log: c.Log, logger: c.Logger, metrics: newMetrics(), dialer: outbound.NewDialer(0)}
+	q.client, q.idle = newClient(c.Client, q.dialer)
 	if q.logger == nil {
 		q.logger = slog.New(slog.DiscardHandler)
 	}
@@ -111,7 +113,7 @@ func (q *Quorum) Reload(p *policy.Policy) error {
 	}
 	bases := make([]string, len(p.Witnesses))
 	for i, w := range p.Witnesses {
-		if bases[i], err = prefix(w.URL); err != nil {
+		if bases[i], err = prefix(w.URL, q.dialer); err != nil {
 			return fmt.Errorf("policy: witness %s: %w", w.Name, err)
 		}
 	}

@@ -37,6 +37,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"example.org/sumlog/internal/outbound"
 )
 
 // Protocol is what the two sides agree on before they speak HTTP/2.
@@ -74,14 +76,17 @@ type Config struct {
 // lets requests under way finish for 5 s.
 func Run(ctx context.Context, c Config) error {
 	host, _, err := net.SplitHostPort(c.Addr)
-	if err != nil || host == "" {
+	named, malformed := outbound.ParseHost(c.Addr)
+	if err != nil || malformed != nil {
 		return fmt.Errorf("bastion %q: not HOST:PORT", c.Addr)
 	}
 	if len(c.Key) != ed25519.PrivateKeySize {
 		return errors.New("bastion: no key")
 	}
 	if c.dial == nil {
-		c.dial = new(net.Dialer).DialContext
+		d := outbound.NewDialer(0)
+		d.NameHost(named)
+		c.dial = d.DialContext
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

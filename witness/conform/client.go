@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/outbound"
 )
 
 // maxAnswer bounds what is read of an answer.
@@ -44,6 +45,7 @@ type client struct {
 }
 
 func newClient(cfg Config) (*client, error) {
+	dialer := outbound.NewDialer(0)
 	c := &client{timeout: cfg.Timeout, wait: cfg.Wait, own: cfg.Client == nil}
 	for _, p := range []struct {
 		to   *string
@@ -53,16 +55,13 @@ func newClient(cfg Config) (*client, error) {
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 			return nil, fmt.Errorf("URL %.200q: not an http or https prefix", p.from)
 		}
+		dialer.Name(u)
 		*p.to = strings.TrimSuffix(p.from, "/")
 	}
-	hc := http.Client{Transport: &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DisableCompression:     true, // a few bytes must not become many
-		ForceAttemptHTTP2:      true,
-		MaxResponseHeaderBytes: 64 << 10,
-		MaxIdleConnsPerHost:    2 * racers,
-		IdleConnTimeout:        time.Minute,
-	}}
+	t := dialer.Transport()
+	t.DisableCompression = true // a few bytes must not become many
+	t.MaxIdleConnsPerHost, t.IdleConnTimeout = 2*racers, time.Minute
+	hc := http.Client{Transport: t}
 	if !c.own {
 		hc = *cfg.Client
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/internal/retry"
 	"example.org/sumlog/internal/tlogclient"
 )
@@ -42,12 +43,10 @@ func NewSubmitter(prefix string) (*Submitter, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		MaxIdleConnsPerHost:    1,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
+	dialer := outbound.NewDialer(0)
+	dialer.Name(u)
+	t := dialer.Transport()
+	t.MaxIdleConnsPerHost = 1
 	// A log must not send its auditor elsewhere.
 	refuse := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Submitter{url: u, client: &http.Client{Transport: t, CheckRedirect: refuse, Timeout: submitTime}}, nil

@@ -83,6 +83,16 @@ func newFakeLog(t *testing.T) (*fakeLog, *Submitter) {
 	return f, s
 }
 
+// anew returns a submitter to the log of s.
+func anew(t *testing.T, s *Submitter) *Submitter {
+	again, err := NewSubmitter(strings.TrimSuffix(s.url.String(), submitPath))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(again.Close)
+	return again
+}
+
 func (f *fakeLog) prove(_ context.Context, old int64, tree tlog.Tree) ([]tlog.Hash, error) {
 	return f.log.proof(0, old, tree.N), nil
 }
@@ -99,8 +109,7 @@ func TestSubmit(t *testing.T) {
 		}
 	}
 	// A new process does not know what the log has.
-	_, again := newFakeLog(t)
-	again.url = s.url
+	again := anew(t, s)
 	f.asked = 0
 	if err := again.Submit(t.Context(), f.log.note(0, 30), f.prove); err != nil || f.tree.N != 30 || f.asked != 2 {
 		t.Errorf("%v after %d requests; the log has %d", err, f.asked, f.tree.N)
@@ -116,8 +125,7 @@ func TestSubmit(t *testing.T) {
 	}
 	gone := errors.New("gone")
 	f.tree = f.log.tree(0, 3)
-	_, fresh := newFakeLog(t)
-	fresh.url = s.url
+	fresh := anew(t, s)
 	if err := fresh.Submit(t.Context(), f.log.note(0, 34), func(context.Context, int64, tlog.Tree) ([]tlog.Hash, error) { return nil, gone }); !errors.Is(err, gone) {
 		t.Errorf("without a proof: %v", err)
 	}

@@ -7,11 +7,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os/exec"
 	"path/filepath"
 	"slices"
 
@@ -19,6 +17,7 @@ import (
 
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/goenv"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit/heads"
 	"example.org/sumlog/witness/audit/report"
@@ -112,19 +111,15 @@ func (c *call) goDirs(ctx context.Context) (gopath, modcache string, err error) 
 	if gopath != "" {
 		return gopath, modcache, nil
 	}
-	out, err := exec.CommandContext(ctx, "go", "env", "-json", "GOPATH", "GOMODCACHE").Output()
+	env, err := goenv.Get(ctx, "GOPATH", "GOMODCACHE")
 	if err != nil {
-		return "", "", cli.Hint(fmt.Errorf("go env: %w", err), "-gopath DIR says it without a go command")
+		return "", "", cli.Hint(err, "-gopath DIR says it without a go command")
 	}
-	var env struct{ GOPATH, GOMODCACHE string }
-	if err := json.Unmarshal(out, &env); err != nil {
-		return "", "", fmt.Errorf("go env: %w", err)
-	}
-	if list := filepath.SplitList(env.GOPATH); len(list) > 0 {
+	if list := filepath.SplitList(env["GOPATH"]); len(list) > 0 {
 		gopath = list[0]
 	}
 	if modcache == "" {
-		modcache = env.GOMODCACHE
+		modcache = env["GOMODCACHE"]
 	}
 	if gopath == "" || modcache == "" {
 		return "", "", cli.Usagef("go env knows neither GOPATH nor GOMODCACHE").Hint("-gopath DIR -modcache DIR")

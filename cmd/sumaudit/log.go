@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/goenv"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit"
 	"example.org/sumlog/witness/audit/report"
@@ -228,11 +228,11 @@ func (c *call) publicDatabase(ctx context.Context, cfg *audit.Config) (err error
 		cfg.PublicURL = "https://" + cfg.Public.Name()
 	}
 	if c.From["private"] == "" {
-		out, err := exec.CommandContext(ctx, "go", "env", "GOPRIVATE").Output()
+		env, err := goenv.Get(ctx, "GOPRIVATE")
 		if err != nil {
 			return cli.Usagef("-public, and go env GOPRIVATE cannot be asked: %v", err).Hint("-private GLOBS, or -private none.invalid")
 		}
-		cfg.Private = strings.TrimSpace(string(out))
+		cfg.Private = env["GOPRIVATE"]
 	}
 	return nil
 }

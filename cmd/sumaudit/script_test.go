@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,7 +32,8 @@ import (
 //
 //	authority             start a checksum authority in which nothing is wrong: sets
 //	                      $url and $vkey, and writes the file policy, which asks for
-//	                      two of three witnesses
+//	                      two of three witnesses, and go.sum, of its first module
+//	asked TEXT            a path that it was asked for must have TEXT in it
 //	break FAULT           make it lie: see internal/testauthority
 //	grow N                have it publish N more modules
 //	sumdb N               start an x/mod sumdb.Server with N records: sets $url, $vkey
@@ -49,6 +52,7 @@ func TestScripts(t *testing.T) {
 			"grow":      scriptGrow,
 			"sumdb":     scriptSumDB,
 			"files":     scriptFiles,
+			"asked":     scriptAsked,
 			"until":     scriptUntil,
 			"metrics":   scriptMetrics,
 			"fails":     scriptFails,
@@ -68,6 +72,17 @@ type scriptKey struct{}
 
 type script struct {
 	authority *testauthority.Authority
+
+	mu    sync.Mutex
+	asked []string // of the authority
+}
+
+// ServeHTTP is the authority's, and remembers what was asked for.
+func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.asked = append(s.asked, r.URL.Path)
+	s.mu.Unlock()
+	s.authority.ServeHTTP(w, r)
 }
 
 func setupScript(env *testscript.Env) error {
@@ -84,11 +99,32 @@ func scriptAuthority(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: authority, once")
 	}
 	s.authority = testauthority.New(testauthority.Config{})
-	srv := httptest.NewServer(s.authority)
+	srv := httptest.NewServer(s)
 	ts.Defer(srv.Close)
 	ts.Setenv("url", srv.URL)
 	ts.Setenv("vkey", s.authority.VKey())
 	ts.Check(os.WriteFile(ts.MkAbs("policy"), []byte(s.authority.Policy(2, "")), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("go.sum"), s.authority.Entry(0), 0o644))
+}
+
+func scriptAsked(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: asked TEXT")
+	}
+	s := scriptOf(ts)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, path := range s.asked {
+		if strings.Contains(path, args[0]) {
+			if neg {
+				ts.Fatalf("asked for %s", path)
+			}
+			return
+		}
+	}
+	if !neg {
+		ts.Fatalf("not asked for %q, but for %q", args[0], s.asked)
+	}
 }
 
 func scriptBreak(ts *testscript.TestScript, neg bool, args []string) {

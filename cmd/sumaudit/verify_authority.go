@@ -6,14 +6,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -23,6 +21,7 @@ import (
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/internal/goenv"
 	"example.org/sumlog/internal/policy"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit/gosum"
@@ -54,15 +53,7 @@ func database(spec string) (vkey, url string) {
 
 // goEnv returns settings of the go command.
 func goEnv(ctx context.Context) (map[string]string, error) {
-	out, err := exec.CommandContext(ctx, "go", "env", "-json", "GOSUMDB", "GOPROXY", "GONOSUMDB", "GOMODCACHE").Output()
-	if err != nil {
-		return nil, fmt.Errorf("go env: %w", err)
-	}
-	var env map[string]string
-	if err := json.Unmarshal(out, &env); err != nil {
-		return nil, fmt.Errorf("go env: %w", err)
-	}
-	return env, nil
+	return goenv.Get(ctx, "GOSUMDB", "GOPROXY", "GONOSUMDB", "GOMODCACHE")
 }
 
 // What settings mean to verify, bundle and prove.

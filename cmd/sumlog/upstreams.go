@@ -6,18 +6,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 
 	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/goenv"
 	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/mirror/upstream"
 )
@@ -67,24 +65,9 @@ func (c *call) inherit(ctx context.Context) error {
 	return nil
 }
 
-// goEnv asks the go command for its settings, away from any module, whose
-// toolchain line could make go download another one first.
+// goEnv asks the go command for what is inherited from it.
 func goEnv(ctx context.Context) (map[string]string, error) {
-	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOPROXY", "GOSUMDB", "GOPRIVATE")
-	cmd.Dir = string(os.PathSeparator)
-	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOWORK=off", "PWD="+cmd.Dir)
-	out, err := cmd.Output()
-	if err != nil {
-		if exit, ok := errors.AsType[*exec.ExitError](err); ok && len(exit.Stderr) > 0 {
-			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
-		}
-		return nil, fmt.Errorf("go env: %w", err)
-	}
-	var env map[string]string
-	if err := json.Unmarshal(out, &env); err != nil {
-		return nil, fmt.Errorf("go env: %w", err)
-	}
-	return env, nil
+	return goenv.Get(ctx, "GOPROXY", "GOSUMDB", "GOPRIVATE")
 }
 
 // upstreams parses the settings about the outside world.

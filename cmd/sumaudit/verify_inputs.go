@@ -28,6 +28,7 @@ import (
 	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/record"
+	"example.org/sumlog/internal/sumfile"
 	"example.org/sumlog/witness/audit/gosum"
 	"example.org/sumlog/witness/audit/modfiles"
 )
@@ -108,7 +109,7 @@ func (in *verifyInput) add(ctx context.Context, c *call, kind, name string) (err
 }
 
 func readSum(name string) (gosum.Input, []gosum.Claim, error) {
-	data, err := readLimited(name, gosum.MaxFile)
+	data, err := readLimited(name, sumfile.MaxFile)
 	if err != nil {
 		return gosum.Input{}, nil, err
 	}

@@ -20,15 +20,14 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
 
+	"example.org/sumlog/internal/sumfile"
 	"example.org/sumlog/log"
 )
 
-// Limits of what is read from the files to import.
+// Limits of what is read from a module cache.
 const (
-	maxGoSum     = 64 << 20
-	maxGoSumLine = log.MaxRecord
-	maxCacheMod  = 16 << 20
-	maxZipHash   = 256
+	maxCacheMod = 16 << 20
+	maxZipHash  = 256
 )
 
 // A claim is what a file says of one hash of a module version.
@@ -48,33 +47,24 @@ func (c claim) of(rec log.Record) string {
 }
 
 // parseGoSum parses a go.sum file. It is strict, for what it lets through costs
-// requests to upstreams. The one thing it passes over, and counts, are lines
-// with a kind of hash other than h1, as the go command does.
+// requests to upstreams, and becomes a record that stands for ever. Passed over, and
+// counted, are lines with a kind of hash other than h1, as go commands do.
 func parseGoSum(name string, data []byte) (claims []claim, other int, err error) {
-	if len(data) > maxGoSum {
-		return nil, 0, fmt.Errorf("%s: more than %d bytes", name, maxGoSum)
+	lines, err := sumfile.Parse(data)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", name, err)
 	}
-	n := 0
-	for line := range bytes.Lines(data) {
-		n++
-		where := fmt.Sprintf("%s:%d", name, n)
-		if len(line) > maxGoSumLine {
-			return nil, 0, fmt.Errorf("%s: line of %d bytes", where, len(line))
+	for _, l := range lines {
+		where := fmt.Sprintf("%s:%d", name, l.Number)
+		if l.Err != nil {
+			return nil, 0, fmt.Errorf("%s: %w", where, l.Err)
 		}
-		f := strings.Fields(string(line))
-		if len(f) == 0 {
-			continue
-		}
-		if len(f) != 3 {
-			return nil, 0, fmt.Errorf("%s: %d fields, want module, version and hash", where, len(f))
-		}
-		if kind, _, ok := strings.Cut(f[2], ":"); ok && kind != "h1" {
+		if !l.H1() {
 			other++
 			continue
 		}
-		version, isMod := strings.CutSuffix(f[1], "/go.mod")
-		c := claim{where, module.Version{Path: f[0], Version: version}, isMod, f[2]}
-		// The check of a record knows all there is to check of a claim.
+		c := claim{where, module.Version{Path: l.Path, Version: l.Version}, l.Mod, l.Hash}
+		// Stricter than the reader: it is to be a record that this log can take.
 		if err := (log.Record{Module: c.mod, Zip: c.hash, Mod: c.hash}).Check(); err != nil {
 			return nil, 0, fmt.Errorf("%s: %w", where, err)
 		}
@@ -99,7 +89,7 @@ func readClaims(name string) (claims []claim, other int, err error) {
 		return nil, 0, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxGoSum+1))
+	data, err := io.ReadAll(io.LimitReader(f, sumfile.MaxFile+1))
 	if err != nil {
 		return nil, 0, err
 	}

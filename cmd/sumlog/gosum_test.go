@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/mod/module"
 
+	"example.org/sumlog/internal/sumfile"
 	"example.org/sumlog/log"
 )
 
@@ -26,6 +27,7 @@ func TestParseGoSum(t *testing.T) {
 		"example.com/A v1.0.0/go.mod " + hashB + "\n" +
 		"\n" +
 		"example.com/A v1.0.0 h2:something\n" +
+		"example.com/A v1.0.0/go.mod h1:G7mAYYxgmS0lVkHyy2hEOLQCFB0DlQFTMLWggykrydY=\n" +
 		"example.com/b v2.0.0+incompatible/go.mod " + hashA // no newline at the end
 	claims, other, err := parseGoSum("go.sum", []byte(data))
 	if err != nil {
@@ -38,7 +40,7 @@ func TestParseGoSum(t *testing.T) {
 	want := []claim{
 		{"go.sum:1", a, false, hashA},
 		{"go.sum:2", a, true, hashB},
-		{"go.sum:5", b, true, hashA},
+		{"go.sum:6", b, true, hashA},
 	}
 	if fmt.Sprint(claims) != fmt.Sprint(want) {
 		t.Errorf("claims %v, want %v", claims, want)
@@ -68,7 +70,7 @@ func TestParseGoSumRefuses(t *testing.T) {
 		"../a v1.0.0 " + hashA,
 		"localhost v1.0.0 " + hashA,
 		"example.com/a v2.0.0 " + hashA,
-		"example.com/" + strings.Repeat("a", maxGoSumLine) + " v1.0.0 " + hashA,
+		"example.com/" + strings.Repeat("a", sumfile.MaxLine) + " v1.0.0 " + hashA,
 	} {
 		if claims, _, err := parseGoSum("go.sum", []byte("\n"+line)); err == nil {
 			t.Errorf("parseGoSum(%.80q) = %v", line, claims)

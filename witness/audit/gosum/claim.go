@@ -36,19 +36,12 @@
 package gosum
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"golang.org/x/mod/module"
-)
 
-// Limits of a go.sum file.
-const (
-	MaxFile  = 64 << 20 // bytes
-	MaxLines = 1 << 18
-	maxLine  = 1 << 16
+	"example.org/sumlog/internal/sumfile"
 )
 
 // A Claim is what a file says of the hash of a go.mod or a zip.
@@ -65,11 +58,6 @@ type Claim struct {
 	// compared with the files of a zip, and differs.
 	Given Verdict `json:"given,omitempty"`
 	Why   string  `json:"why,omitempty"`
-}
-
-// bad makes c one that is none.
-func (c *Claim) bad(format string, args ...any) {
-	c.Given, c.Why = Malformed, fmt.Sprintf(format, args...)
 }
 
 // Name returns path@version as people write it, with /go.mod if it is that.
@@ -92,67 +80,27 @@ func (c Claim) Where() string {
 	return fmt.Sprintf("%s:%d", c.File, c.Line)
 }
 
-// emptyGoMod is a hash that an old go command wrote by mistake for go.mod files it
-// had not read. Go commands pass over it.
-const emptyGoMod = "h1:G7mAYYxgmS0lVkHyy2hEOLQCFB0DlQFTMLWggykrydY="
-
-// Parse reads a go.sum or go.work.sum file as go commands do: fields separated by
-// white space, empty lines ignored, carriage returns too. A line that a go command
-// would stop at is a claim given as Malformed, so that all others are still checked.
+// Parse reads a go.sum or go.work.sum file (see package sumfile). A malformed line is a
+// claim given as such, so that all others are still checked.
 func Parse(name string, data []byte) ([]Claim, error) {
-	if len(data) > MaxFile {
-		return nil, fmt.Errorf("%s: more than %d bytes", name, MaxFile)
+	lines, err := sumfile.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	var claims []Claim
-	n := 0
-	for line := range bytes.Lines(data) {
-		n++
-		if len(bytes.TrimSpace(line)) == 0 {
-			continue
-		}
-		if n > MaxLines {
-			return nil, fmt.Errorf("%s: more than %d lines", name, MaxLines)
-		}
-		c := parseLine(line)
-		if c.Hash == emptyGoMod && c.Given == "" {
-			continue
-		}
-		c.File, c.Line = name, n
-		claims = append(claims, c)
+	claims := make([]Claim, len(lines))
+	for i, l := range lines {
+		claims[i] = claimOf(l)
+		claims[i].File = name
 	}
 	return claims, nil
 }
 
-func parseLine(line []byte) (c Claim) {
-	if len(line) > maxLine || !utf8.Valid(line) {
-		c.bad("too long, or not UTF-8")
-		return c
+func claimOf(l sumfile.Line) Claim {
+	c := Claim{Line: l.Number, Path: l.Path, Version: l.Version, Mod: l.Mod, Hash: l.Hash}
+	if l.Err != nil {
+		c.Given, c.Why = Malformed, l.Err.Error()
 	}
-	f := strings.Fields(string(line))
-	if len(f) != 3 {
-		c.bad("%d fields, where a line has module, version and hash", len(f))
-		return c
-	}
-	version, mod := strings.CutSuffix(f[1], "/go.mod")
-	c = Claim{Path: f[0], Version: version, Mod: mod, Hash: f[2]}
-	c.check()
 	return c
-}
-
-// check makes c one that is none if no log can be asked for it.
-func (c *Claim) check() {
-	// Not module.Check: a log may have a record whose version does not fit its path.
-	if _, err := module.EscapePath(c.Path); err != nil {
-		c.bad("%.200q is no module path", c.Path)
-		return
-	}
-	if _, err := module.EscapeVersion(c.Version); err != nil || module.CanonicalVersion(c.Version) != c.Version {
-		c.bad("%.200q is no version", c.Version)
-		return
-	}
-	if kind, _, ok := strings.Cut(c.Hash, ":"); !ok || kind == "" {
-		c.bad("%.200q is no hash", c.Hash)
-	}
 }
 
 // Modules returns the module versions that a log is to be asked for: each once, in

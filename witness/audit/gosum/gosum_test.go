@@ -7,7 +7,6 @@ package gosum
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -24,6 +23,7 @@ import (
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/policy"
 	"example.org/sumlog/internal/record"
+	"example.org/sumlog/internal/sumfile"
 	"example.org/sumlog/internal/testauthority"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit/bundle"
@@ -36,46 +36,28 @@ func TestParse(t *testing.T) {
 		"  m.example/a\tv1.0.0/go.mod   h1:B=\r",
 		"",
 		"m.example/b v1.0.0-rc.1+incompatible h2:C",
-		"m.example/c v1.0.0/go.mod " + emptyGoMod,
 		"m.example/c v1.0.0",
-		"m.example/c 1.0.0 h1:D=",
-		"m.example/c v1.0 h1:D=",
-		"nodot v1.0.0 h1:D=",
-		"m.example/c v1.0.0 D=",
-		"m.example/c v1.0.0/../.. h1:D=",
-		"m.example/c v1.0.0 :D=",
-		"m.example/\xff v1.0.0 h1:D=",
-		"m.example/d v1.0.0 h1:" + strings.Repeat("x", maxLine),
 		"m.example/e v1.0.0 h1:E=",
 	}, "\n")
 	claims, err := Parse("f", []byte(file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []string
-	for _, c := range claims {
-		if c.Given != "" {
-			got = append(got, fmt.Sprintf("%s %s", c.Where(), c.Given))
-			continue
-		}
-		got = append(got, fmt.Sprintf("%s %s %s", c.Where(), c.Name(), c.Hash))
+	want := []Claim{
+		{File: "f", Line: 1, Path: "m.example/a", Version: "v1.0.0", Hash: "h1:A="},
+		{File: "f", Line: 2, Path: "m.example/a", Version: "v1.0.0", Mod: true, Hash: "h1:B="},
+		{File: "f", Line: 4, Path: "m.example/b", Version: "v1.0.0-rc.1+incompatible", Hash: "h2:C"},
+		{File: "f", Line: 5, Given: Malformed, Why: "2 fields, where a line has module, version and hash"},
+		{File: "f", Line: 6, Path: "m.example/e", Version: "v1.0.0", Hash: "h1:E="},
 	}
-	want := []string{
-		"f:1 m.example/a@v1.0.0 h1:A=", "f:2 m.example/a@v1.0.0/go.mod h1:B=", "f:4 m.example/b@v1.0.0-rc.1+incompatible h2:C",
-		"f:6 malformed", "f:7 malformed", "f:8 malformed", "f:9 malformed", "f:10 malformed", "f:11 malformed", "f:12 malformed", "f:13 malformed",
-		"f:14 malformed", "f:15 m.example/e@v1.0.0 h1:E=",
-	}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, claims); d != "" {
 		t.Error(d)
 	}
 	if d := cmp.Diff([]module.Version{{Path: "m.example/a", Version: "v1.0.0"}}, Modules(claims, "m.example/e")); d != "" {
 		t.Error(d)
 	}
-	if _, err := Parse("f", make([]byte, MaxFile+1)); err == nil {
-		t.Error("a file without end is parsed")
-	}
-	if _, err := Parse("f", []byte(strings.Repeat("x\n", MaxLines+1))); err == nil {
-		t.Error("lines without end are parsed")
+	if _, err := Parse("f", []byte(strings.Repeat("x\n", sumfile.MaxLines+1))); err == nil || !strings.HasPrefix(err.Error(), "f: ") {
+		t.Errorf("lines without end: %v", err)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/policy"
+	"example.org/sumlog/internal/sumfile"
 	"example.org/sumlog/witness/audit/bundle"
 )
 
@@ -24,7 +25,7 @@ import (
 const Format = "sumlog go.sum report v1"
 
 // MaxReport bounds a report.
-const MaxReport = bundle.MaxFile + 2*MaxFile
+const MaxReport = bundle.MaxFile + 2*sumfile.MaxFile
 
 // ErrReport is wrapped by the errors about a report that does not hold.
 var ErrReport = errors.New("the report does not hold")
@@ -258,8 +259,10 @@ func (r *Report) checkLine(c Claim) error {
 		return nil
 	}
 	// Of a line that is whole it is known whether it is malformed.
-	is := Claim{File: c.File, Line: c.Line, Path: c.Path, Version: c.Version, Mod: c.Mod, Hash: c.Hash}
-	if is.check(); is != c {
+	l := sumfile.Line{Number: c.Line, Path: c.Path, Version: c.Version, Mod: c.Mod, Hash: c.Hash}
+	l.Err = l.Check()
+	is := claimOf(l)
+	if is.File = c.File; is != c {
 		return fmt.Errorf("%w: %s is not as it says %q", ErrReport, c.Where(), c.Given)
 	}
 	return nil

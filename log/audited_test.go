@@ -22,6 +22,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/policy"
 )
 
@@ -200,7 +201,7 @@ func TestAuditedAhead(t *testing.T) {
 	fill(t, l, 0, 5)
 	closeLog(t, l)
 	twin := startAudited(t, copyDir(t, dir), 1)
-	for i := range 3 { // larger, of the same size, and smaller than the other's
+	for i, kind := range []evidence.Kind{evidence.Stray, evidence.Equivocation, evidence.Fork} { // larger, of the same size, and smaller than the other's
 		l = startAudited(t, copyDir(t, dir), 1)
 		var kept []byte
 		l.evidence = func(_ string, text []byte) { kept = text }
@@ -220,11 +221,24 @@ func TestAuditedAhead(t *testing.T) {
 		if err := failure(l); !errors.Is(err, ErrAhead) || !errors.Is(err, ErrUnsafe) {
 			t.Errorf("size %d shown to size %d: %v", shown.Size, l.Published().Size, err)
 		}
-		if !bytes.Contains(kept, shown.Checkpoint) {
+		wantEvidence(t, l, string(kept), kind)
+		if text, _, _ := bytes.Cut(shown.Checkpoint, []byte("\n\n")); !bytes.Contains(kept, text) {
 			t.Errorf("size %d: evidence %q", shown.Size, kept)
 		}
 	}
 	closeLog(t, twin)
+}
+
+// wantEvidence checks what a log has kept against its own key.
+func wantEvidence(t *testing.T, l *Log, text string, kind evidence.Kind) {
+	t.Helper()
+	e, err := evidence.Parse([]byte(text))
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, text)
+	}
+	if e.Kind() != kind || e.Key().String() != l.VKey() || e.Origin() != l.Name() {
+		t.Errorf("evidence %v, want %s", e, kind)
+	}
 }
 
 // TestAuditedWitnesses shows that what witnesses said of a checkpoint stays on it,

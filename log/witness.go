@@ -18,6 +18,7 @@ import (
 
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/policy"
 	"example.org/sumlog/log/quorum"
 )
@@ -124,6 +125,7 @@ func (l *Log) cosign(note []byte, t tlog.Tree) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.round)
 	defer cancel()
 	late := new(atomic.Pointer[[]byte])
+	own := note
 	note, err := l.witnesses.Cosign(ctx, quorum.Request{
 		Note:  note,
 		Prove: func(old int64) ([]tlog.Hash, error) { return l.tree.prove(old, t.N) },
@@ -144,7 +146,7 @@ func (l *Log) cosign(note []byte, t tlog.Tree) ([]byte, error) {
 	}
 	if ahead, ok := errors.AsType[*quorum.AheadError](err); ok {
 		if err := l.remembers(ahead.Checkpoint.Tree()); errors.Is(err, ErrAhead) {
-			return nil, l.contradicted("witness "+ahead.Witness, ahead.Note)
+			return nil, l.contradicted("witness "+ahead.Witness, ahead.Note, own)
 		} else if err != nil {
 			// Not compared: the witnesses are asked again before the next signature.
 			l.consulted = false
@@ -171,7 +173,7 @@ func (l *Log) consult() error {
 	// One that shows this is enough, even if the others do not answer.
 	for _, s := range seen {
 		if err := l.remembers(s.Checkpoint.Tree()); errors.Is(err, ErrAhead) {
-			return l.contradicted("witness "+s.Witness, s.Note)
+			return l.contradicted("witness "+s.Witness, s.Note, l.archive.last.Load().Checkpoint)
 		} else if err != nil {
 			return err
 		}
@@ -221,7 +223,7 @@ func (l *Log) lookAtSuspicion() error {
 	}
 	err := l.remembers(s.tree)
 	if errors.Is(err, ErrAhead) {
-		return l.contradicted("auditor "+s.auditor, s.note)
+		return l.contradicted("auditor "+s.auditor, s.note, l.archive.last.Load().Checkpoint)
 	}
 	if err == nil {
 		l.suspected.CompareAndSwap(s, nil)
@@ -229,13 +231,55 @@ func (l *Log) lookAtSuspicion() error {
 	return err
 }
 
-// contradicted keeps what a witness or an auditor showed and returns the error
-// that stops signing.
-func (l *Log) contradicted(who string, note []byte) error {
-	signed := l.guard.tree
-	l.evidence("ahead", fmt.Appendf(nil, "sumlog evidence v1 ahead\nlog %s\n%s\nhere %d %v\n\n%s", l.VKey(), who, signed.N, signed.Hash, note))
+// contradicted keeps what a witness or an auditor showed, beside a checkpoint that was
+// signed here, and returns the error that stops signing.
+func (l *Log) contradicted(who string, shown, own []byte) error {
+	e, err := l.accuse(who, shown, own)
+	if err != nil {
+		l.logger.Error("evidence could not be made", "by", who, "shown", string(shown), "err", err)
+	} else {
+		l.evidence("ahead", e.Bytes())
+	}
 	return fmt.Errorf("%w: %w: the %s shows a checkpoint signed by this log's key that is not in this directory, which has signed up to size %d: "+
-		"an older copy was put back, or another process signs with this key", ErrUnsafe, ErrAhead, who, signed.N)
+		"an older copy was put back, or another process signs with this key", ErrUnsafe, ErrAhead, who, l.guard.tree.N)
+}
+
+// accuse returns what a checkpoint that is not of this directory and one that is show:
+// two histories, if this directory's tiles prove it, and else no more than that we say
+// so.
+func (l *Log) accuse(who string, shown, own []byte) (*evidence.Evidence, error) {
+	key, err := checkpoint.ParseKey(l.VKey())
+	if err != nil {
+		return nil, err
+	}
+	path, err := l.path(shown, own)
+	if err != nil {
+		path = nil // what was shown is kept all the same
+	}
+	return evidence.Accuse(key, shown, own, path, who)
+}
+
+// path returns the root at the size of one checkpoint, and the proof from there to the
+// size of another, which is of this directory. For a larger one there is none.
+func (l *Log) path(shown, own []byte) ([]tlog.Hash, error) {
+	var sizes [2]int64
+	for i, msg := range [][]byte{shown, own} {
+		text, _, _ := bytes.Cut(msg, []byte("\n\n"))
+		c, err := checkpoint.Parse(string(text) + "\n")
+		if err != nil {
+			return nil, err
+		}
+		sizes[i] = c.Size
+	}
+	if sizes[0] >= sizes[1] {
+		return nil, nil
+	}
+	root, err := l.tree.root(sizes[0], sizes[1])
+	if err != nil {
+		return nil, err
+	}
+	path, err := l.tree.prove(sizes[0], sizes[1])
+	return append([]tlog.Hash{root}, path...), err
 }
 
 // tend takes in the cosignatures that came after the newest publication, and

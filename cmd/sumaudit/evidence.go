@@ -27,20 +27,22 @@ var cmdEvidence = &command{
 	Short: "verify evidence of misbehaviour",
 	Long: `
 Evidence verifies FILE, or stdin if FILE is -, without a network and without
-trust in who made it: evidence as sumaudit and sumwitness write it, or text
-with the SECURITY ERROR in it that the go command prints when a checksum
+trust in who made it: evidence as sumaudit, sumwitness and sumlog write it, or
+text with the SECURITY ERROR in it that the go command prints when a checksum
 database shows it two histories, for which -vkey says which database that is.
 
 The first word of what it prints is
 
 	PROVEN       what the file says is so, exit code 4
 	NOT-PROVEN   the file proves nothing, exit code 1
-	OBSERVATION  a signed record, and an answer that contradicts it. The answer is
-	             the word of who made the file, exit code 0
+	OBSERVATION  what somebody has seen: an answer that contradicts a record, a
+	             head that a log has signed and he does not know. It is the word
+	             of who made the file, exit code 0
 
-and then which key is accused, and of what. Anybody can make keys, and evidence
-against them: so a PROVEN without -vkey says nothing about whom you know. With
--vkey, only what accuses the keys you name, and no others, is proven.
+and then which key is accused, and of what; of what no key has signed, none is.
+Anybody can make keys, and evidence against them: so a PROVEN without -vkey says
+nothing about whom you know. With -vkey, only what accuses the keys you name, and
+no others, is proven.
 `,
 	Flags: []string{"vkey", "o", "json"},
 	NArgs: cli.Exactly(1),
@@ -205,6 +207,9 @@ func (c *call) printVerdict(v verdict) error {
 			pinned = "not known to be anybody's: compare it with the key you know, or give that with -vkey"
 		}
 		fmt.Fprintf(&b, "accused  %s\n         %s\n", a.VKey, pinned)
+	}
+	if v.Claim != "" && len(v.Accused) == 0 {
+		b.WriteString("accused  nobody's key\n")
 	}
 	if v.Claim != "" {
 		fmt.Fprintf(&b, "claim    %s\n", v.Claim)

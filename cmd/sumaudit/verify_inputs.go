@@ -8,7 +8,6 @@ import (
 	"archive/zip"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -240,11 +239,10 @@ func (z *zips) accuse(m module.Version, a evidence.Answer, h1 string) error {
 		return err
 	}
 	if h1 != "" {
-		hash, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(h1, "h1:"))
-		if err != nil || len(hash) != len(a.H1) {
+		var ok bool
+		if a.H1, ok = record.ParseH1(h1); !ok {
 			return fmt.Errorf("%q is no hash of a zip", h1)
 		}
-		a.H1 = [32]byte(hash)
 	}
 	p, err := z.set.Proven(m.Path, m.Version)
 	if err != nil {

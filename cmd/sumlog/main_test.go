@@ -11,10 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,6 +26,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/testupstream"
 	"example.org/sumlog/mirror/upstream"
 )
@@ -48,13 +52,20 @@ func TestMain(m *testing.M) {
 //	freshcache            begin a new, empty module cache
 //	get PATH [STATUS]     GET $server/PATH; prints the body; fails unless it is
 //	                      STATUS (200)
+//	sumaudit CODE ARG...  run sumaudit, which must exit with CODE; in the last ARG
+//	                      * stands for what makes it the name of one file
 //	gosumcheck FILE       run golang.org/x/mod/gosumcheck on a go.sum, against
 //	                      the server
 //	fails CODE COMMAND... COMMAND must exit with CODE
 //	usage COMMAND...      COMMAND must exit with 2
 //	upstream ...          see cmdUpstream
+//
+// Whatever a script leaves as evidence is verified at its end.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, params("testdata/script", setupScript))
+	testscript.Run(t, params("testdata/script", func(e *testscript.Env) error {
+		e.Defer(func() { checkEvidence(t, e.WorkDir) })
+		return setupScript(e)
+	}))
 }
 
 func params(dir string, setup func(*testscript.Env) error) testscript.Params {
@@ -71,6 +82,7 @@ func params(dir string, setup func(*testscript.Env) error) testscript.Params {
 			"freshcache": scriptFreshCache,
 			"get":        scriptGet,
 			"gosumcheck": scriptGoSumCheck,
+			"sumaudit":   scriptSumAudit,
 			"fails":      scriptFails,
 			"usage":      scriptUsage,
 		},
@@ -415,19 +427,69 @@ func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // buildGoSumCheck builds the checker, which is in this module's graph.
-var buildGoSumCheck = sync.OnceValues(func() (string, error) {
-	// Beside the commands of the scripts, which go away with the test.
+var buildGoSumCheck = sync.OnceValues(func() (string, error) { return buildBeside("golang.org/x/mod/gosumcheck") })
+
+var buildSumAudit = sync.OnceValues(func() (string, error) { return buildBeside("example.org/sumlog/cmd/sumaudit") })
+
+// buildBeside builds a command beside those of the scripts, which go away with the
+// test.
+func buildBeside(pkg string) (string, error) {
 	sumlog, err := exec.LookPath("sumlog")
 	if err != nil {
 		return "", err
 	}
-	bin := filepath.Join(filepath.Dir(sumlog), "gosumcheck")
-	out, err := exec.Command("go", "build", "-o", bin, "golang.org/x/mod/gosumcheck").CombinedOutput()
+	bin := filepath.Join(filepath.Dir(sumlog), path.Base(pkg))
+	out, err := exec.Command("go", "build", "-o", bin, pkg).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return bin, nil
-})
+}
+
+func scriptSumAudit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: sumaudit CODE ARG...")
+	}
+	bin, err := buildSumAudit()
+	ts.Check(err)
+	args = slices.Clone(args)
+	last := len(args) - 1
+	if strings.Contains(args[last], "*") {
+		found, err := filepath.Glob(ts.MkAbs(args[last]))
+		ts.Check(err)
+		if len(found) != 1 {
+			ts.Fatalf("%s is %q", args[last], found)
+		}
+		args[last] = found[0]
+	}
+	code := "0"
+	if exit, ok := errors.AsType[*exec.ExitError](ts.Exec(bin, args[1:]...)); ok {
+		code = fmt.Sprint(exit.ExitCode())
+	}
+	if code != args[0] {
+		ts.Fatalf("exit code %s, want %s", code, args[0])
+	}
+}
+
+// checkEvidence verifies all evidence below dir.
+func checkEvidence(t *testing.T, dir string) {
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Base(filepath.Dir(name)) != evidenceDir {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if _, err := evidence.Parse(data); err != nil {
+			t.Errorf("%s: %v:\n%s", name, err, data)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
 
 func scriptGoSumCheck(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {

@@ -501,6 +501,7 @@ func TestRolledBack(t *testing.T) {
 	if len(found) != 1 || !strings.Contains(p.text(), "older copy") {
 		t.Errorf("evidence %q, said:\n%s", found, p.text())
 	}
+	checkEvidence(t, w.dir)
 }
 
 // TestBadWitnesses has witnesses of every bad kind beside two good ones.

@@ -13,7 +13,7 @@
 // one empty line each:
 //
 //	sumlog evidence v1 KIND
-//	log VKEY            E6: two such lines; E9, E10: "cosigner VKEY"
+//	log VKEY            E6: two such lines; E9, E10: "cosigner VKEY"; E17: none
 //	rule RULE           E5 only: C1, C3 or C4
 //
 //	the text of a note, as many lines as it has
@@ -24,12 +24,13 @@
 //	record BASE64       nothing after the space if the record is empty; then
 //	                    the base64 of one hash a line, an inclusion proof
 //
-//	the same parts for the second note; E5 by C1 and C3, E11 and E14 have only one
+//	the same parts for the second note; E5 by C1 and C3, E11 and E14 have only one,
+//	E17 none
 //
 //	of E1, E3 and E10, if the sizes differ: the base64 of one hash a line; the root
 //	of the smaller size by the proof, and then the proof
 //
-//	of E11 and E14: what was observed, see there
+//	of E11, E14, E16 and E17: what was observed, see there
 //
 //	the hexadecimal SHA-256 of everything before this line
 //
@@ -82,13 +83,16 @@
 // Tree heads of the go command are left out: all checksum databases share their
 // first line, so that two of them need not be of one log. For the same reason no
 // cosigner's key stands for a log where that would accuse it of what it has not
-// stated: VKEY is Ed25519 in E3 to E6, E11 and E14, since who cosigns a tree does
+// stated: VKEY is Ed25519 in E3 to E6, E11, E14 and E16, since who cosigns a tree does
 // not vouch for the records in it.
 //
 // # Observations
 //
-// A record in the tree of a signed head, and an answer that contradicts it. That
-// the answer was given, where, and when, is the word of who made the file.
+// What somebody has seen, in his own words, as far as no signature covers it: where,
+// when, and who gave it.
+//
+// E11 and E14 are a record in the tree of a signed head, and an answer that contradicts
+// it.
 //
 //	E11 contradiction: the part is
 //
@@ -111,6 +115,24 @@
 //	    where info is the version's .info at URL, with an Origin of a commit and a
 //	    tag, and refs is what "git ls-remote" printed of the Origin's URL: the tag,
 //	    at another commit.
+//	E16 stray head: two heads of one log, of different sizes. By the word of the
+//	    observer the first is not in the history that he knows, whose newest head is
+//	    the second; the holder of the key keeps two, or has put an older one back.
+//	    The part is
+//
+//	        by QUOTED
+//
+//	    who showed it to him, as a string of Go in ASCII.
+//	E17 refusal: of a record that stands, somebody gave something else, and it was
+//	    not taken. No key has signed that, and none is accused. The part is
+//
+//	        record BASE64
+//	        index N             in the observer's log; not there if it is in none yet
+//	        zip h1:…            the hashes of what was given, one of them or both
+//	        mod h1:…
+//	        invalid QUOTED      or why the zip can be no module's, and has no hash
+//	        source QUOTED       who gave it, "" if that is not known
+//	        time 2006-01-02T15:04:05Z
 //
 // # What it proves
 //
@@ -145,6 +167,8 @@ const (
 	DoubleSigned Kind = "E10" // a cosigner's checkpoints exclude each other
 	Contradicted Kind = "E11" // a service's answer is unlike a record
 	Moved        Kind = "E14" // a version's tag names another commit
+	Stray        Kind = "E16" // a head that is not in a known history
+	Refused      Kind = "E17" // what was given beside a record
 )
 
 // A form says what the files of a kind have.
@@ -154,6 +178,7 @@ type form struct {
 	sides   int
 	records bool // has a record on each side
 	proof   bool // has a consistency proof if sizes differ
+	word    bool // is an observation
 }
 
 var forms = map[Kind]form{
@@ -165,8 +190,10 @@ var forms = map[Kind]form{
 	Differs:      {role: "log", keys: 2, sides: 2, records: true},
 	WentBack:     {role: "cosigner", keys: 1, sides: 2},
 	DoubleSigned: {role: "cosigner", keys: 1, sides: 2, proof: true},
-	Contradicted: {role: "log", keys: 1, sides: 1, records: true},
-	Moved:        {role: "log", keys: 1, sides: 1, records: true},
+	Contradicted: {role: "log", keys: 1, sides: 1, records: true, word: true},
+	Moved:        {role: "log", keys: 1, sides: 1, records: true, word: true},
+	Stray:        {role: "log", keys: 1, sides: 2, word: true},
+	Refused:      {word: true},
 }
 
 func (e *Evidence) form() form {
@@ -197,23 +224,25 @@ type Evidence struct {
 	proof   []tlog.Hash // where the form has one, and the sizes differ
 	answer  Answer      // of E11
 	tag     Tag         // of E14
+	by      string      // of E16
+	refusal Refusal     // of E17
 	why     string      // of observations: the contradiction
 }
 
 // Kind returns what is proven.
 func (e *Evidence) Kind() Kind { return e.kind }
 
-// Key returns the key that is accused, the first one of E6.
+// Key returns the key that is accused, the first one of E6; nil of E17.
 func (e *Evidence) Key() *checkpoint.Key { return e.keys[0] }
 
 // Accused returns the keys that the claim is about: two of E6, of which it does
-// not say which is wrong, else one. An observation accuses only in the words of who
+// not say which is wrong, none of E17, else one. An observation accuses only in the words of who
 // made it.
 func (e *Evidence) Accused() []*checkpoint.Key { return e.keys[:e.form().keys:2] }
 
 // Observation reports whether e is an observation: parts of it are only as good as
 // the word of who made it.
-func (e *Evidence) Observation() bool { return e.kind == Contradicted || e.kind == Moved }
+func (e *Evidence) Observation() bool { return e.form().word }
 
 // Origin returns the origin of the first head.
 func (e *Evidence) Origin() string { return e.heads[0].Origin }
@@ -242,6 +271,11 @@ func (e *Evidence) String() string {
 		return e.recordString()
 	case Contradicted, Moved:
 		return fmt.Sprintf("%s: the key %v has signed %v of size %d with %v, and %s", e.kind, e.keys[0], a.name(), a.Size, e.entries[0], e.why)
+	case Stray:
+		return fmt.Sprintf("%s: the key %v has signed %s of size %d of %q with the root %v, which was shown by %.500q and is not in the history of %s of size %d",
+			e.kind, e.keys[0], a.name(), a.Size, a.Origin, a.Root, e.by, b.name(), b.Size)
+	case Refused:
+		return e.refusalString()
 	case WentBack:
 		s, _ := a.sig.Time()
 		t, _ := b.sig.Time()
@@ -286,6 +320,10 @@ func (e *Evidence) check() error {
 		return e.checkAnswer()
 	case Moved:
 		return e.checkTag()
+	case Stray:
+		return e.checkStray()
+	case Refused:
+		return e.checkRefusal()
 	}
 	return notProven("kind %q", string(e.kind))
 }

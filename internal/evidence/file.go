@@ -54,6 +54,10 @@ func (e *Evidence) Bytes() []byte {
 		e.answer.write(&b)
 	case Moved:
 		e.tag.write(&b)
+	case Stray:
+		fmt.Fprintf(&b, "by %s\n\n", strconv.QuoteToASCII(e.by))
+	case Refused:
+		e.refusal.write(&b)
 	}
 	fmt.Fprintf(&b, "%x\n", sha256.Sum256(b.Bytes()))
 	return b.Bytes()
@@ -98,6 +102,14 @@ func (t Tag) write(b *bytes.Buffer) {
 func Parse(file []byte) (*Evidence, error) {
 	if len(file) > MaxFile {
 		return nil, notProven("file: more than %d bytes", MaxFile)
+	}
+	kind, ok := bytes.CutPrefix(file, []byte(header))
+	if !ok {
+		return nil, notProven("no evidence: it does not begin with %q", header)
+	}
+	kind, _, _ = bytes.Cut(kind, []byte("\n"))
+	if _, ok := forms[Kind(kind)]; !ok {
+		return nil, notProven("file: the kind %.40q is not known", kind)
 	}
 	// First, because it is cheap, and most of what is broken is broken here.
 	body := file[:max(0, len(file)-digestSize)]
@@ -168,6 +180,11 @@ func (p *parser) evidence() (*Evidence, error) {
 		e.answer, err = parseAnswer(p.next())
 	case Moved:
 		e.tag, err = parseTag(p.next())
+	case Stray:
+		part := p.next()
+		e.by, err = quotedField(&part, "by")
+	case Refused:
+		e.refusal, err = parseRefusal(p.next())
 	}
 	return e, err
 }
@@ -175,12 +192,8 @@ func (p *parser) evidence() (*Evidence, error) {
 func (p *parser) header() (*Evidence, error) {
 	part := p.next()
 	line, rest, _ := strings.Cut(part, "\n")
-	kind, ok := strings.CutPrefix(line, header)
-	e := &Evidence{kind: Kind(kind)}
-	f, ok2 := forms[e.kind]
-	if !ok || !ok2 {
-		return nil, notProven("file: it does not begin with %q and a known kind", header)
-	}
+	e := &Evidence{kind: Kind(strings.TrimPrefix(line, header))}
+	f := e.form()
 	for i := range f.keys {
 		vkey, err := field(&rest, f.role)
 		if err != nil {
@@ -315,11 +328,10 @@ func (a *Answer) parseZip(part *string) error {
 	if h1 == "-" {
 		return nil
 	}
-	hash, err := strict.DecodeString(strings.TrimPrefix(h1, "h1:"))
-	if err != nil || len(hash) != len(a.H1) {
+	var ok bool
+	if a.H1, ok = record.ParseH1(h1); !ok {
 		return notProven("file: zip %.200q", value)
 	}
-	a.H1 = [32]byte(hash)
 	return nil
 }
 

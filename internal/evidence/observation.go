@@ -119,10 +119,14 @@ func observed(address string, t time.Time) (*url.URL, error) {
 			return nil, notProven("URL %.200q: not ASCII", address)
 		}
 	}
+	return u, observedAt(t)
+}
+
+func observedAt(t time.Time) error {
 	if year := t.Year(); t.IsZero() || year < 1 || year > 9999 {
-		return nil, notProven("no time")
+		return notProven("no time")
 	}
-	return u, nil
+	return nil
 }
 
 // escaped returns path and version of a record as they stand in URLs.

@@ -41,13 +41,15 @@ type entry struct {
 }
 
 // String names an entry in few words, which are the log's own in quotes.
-func (n entry) String() string {
-	r, err := record.Parse(n.text)
+func (n entry) String() string { return fmt.Sprintf("%s at index %d", describe(n.text), n.index) }
+
+// describe names a record in few words.
+func describe(text []byte) string {
+	r, err := record.Parse(text)
 	if err != nil {
-		return fmt.Sprintf("%.200q at index %d", n.text, n.index)
+		return fmt.Sprintf("%.200q", text)
 	}
-	return fmt.Sprintf("%.200q (%s, go.mod %s) at index %d",
-		fmt.Sprintf("%s@%s", r.Path, r.Version), record.H1(r.Zip), record.H1(r.Mod), n.index)
+	return fmt.Sprintf("%.200q (%s, go.mod %s)", fmt.Sprintf("%s@%s", r.Path, r.Version), record.H1(r.Zip), record.H1(r.Mod))
 }
 
 // in verifies that n is in the tree of h.

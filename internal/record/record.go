@@ -160,6 +160,12 @@ func parseH1(h *[32]byte, s []byte) bool {
 	return err == nil && n == 32
 }
 
+// ParseH1 parses the text of a hash.
+func ParseH1(s string) (h [32]byte, ok bool) {
+	ok = parseH1(&h, []byte(s))
+	return h, ok
+}
+
 // H1 returns the text of a hash.
 func H1(h [32]byte) string { return "h1:" + base64.StdEncoding.EncodeToString(h[:]) }
 

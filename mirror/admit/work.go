@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/module"
 	"golang.org/x/sync/errgroup"
 
+	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/lanes"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/store"
@@ -286,7 +288,7 @@ func (s *Service) append(ctx context.Context, rec log.Record, c origin) error {
 	_, err := s.c.Log.Append(ctx, rec)
 	var conflict *log.ConflictError
 	if errors.As(err, &conflict) {
-		s.evidence("conflict", rec.Module, conflictText(conflict))
+		s.evidence("conflict", rec.Module, conflicting(conflict))
 		return err
 	}
 	if err != nil {
@@ -429,40 +431,54 @@ func (s *Service) judge(e log.Entry, src Source, err error) error {
 	case !errors.As(err, &bad) || errors.As(err, new(*fs.PathError)):
 		return local(err)
 	case bad.Whole && known:
-		return s.mismatched(&MismatchError{e, store.Zip, e.Record.Zip, "no module zip: " + bad.Err.Error()}, src)
+		return s.mismatched(&MismatchError{e, store.Zip, e.Record.Zip, notZip + bad.Err.Error()}, src)
 	case bad.Whole:
 		return &InvalidError{bad}
 	}
 	return &GarbageError{err}
 }
 
+// notZip begins what a MismatchError got, where that has no hash.
+const notZip = "no module zip: "
+
 // mismatched keeps the evidence of err and returns it.
 func (s *Service) mismatched(err *MismatchError, src Source) error {
-	s.evidence("upstream-mismatch", err.Entry.Record.Module, mismatchText(err, src))
+	s.evidence("upstream-mismatch", err.Entry.Record.Module, mismatching(err, src))
 	return err
 }
 
 // evidence hands on what an operator has to see, once for each finding.
-func (s *Service) evidence(kind string, m module.Version, text string) {
-	key := kind + "\n" + text
+func (s *Service) evidence(kind string, m module.Version, r evidence.Refusal) {
+	key := fmt.Sprintf("%s %q", kind, []string{string(r.Record), r.Zip, r.Mod, r.Invalid, r.Source})
 	if _, ok := s.noticed.Get(key); ok {
 		return
 	}
 	s.noticed.Put(key, true)
-	s.log.Error("module bytes refused", "kind", kind, "module", m.String(), "evidence", text)
+	r.Time = time.Now()
+	e, err := evidence.Refuse(r)
+	if err != nil { // of hashes that differ, there should be none
+		s.log.Error("module bytes refused, without evidence", "kind", kind, "module", m.String(), "err", err)
+		return
+	}
+	s.log.Error("module bytes refused", "kind", kind, "module", m.String(), "evidence", e.String())
 	if s.c.Evidence != nil {
-		s.c.Evidence(kind, fmt.Appendf(nil, "sumlog evidence v1 %s\n%sseen %s\n", kind, text, time.Now().UTC().Format(time.RFC3339)))
+		s.c.Evidence(kind, e.Bytes())
 	}
 }
 
-func mismatchText(e *MismatchError, src Source) string {
-	where := "not logged; the record is that of the public checksum database"
-	if e.Entry.Index >= 0 {
-		where = fmt.Sprintf("logged at index %d, %s", e.Entry.Index, e.Entry.Time.UTC().Format(time.RFC3339Nano))
+func mismatching(e *MismatchError, src Source) evidence.Refusal {
+	r := evidence.Refusal{Record: e.Entry.Record.Text(), Index: e.Entry.Index, Source: src.String()}
+	if why, ok := strings.CutPrefix(e.Got, notZip); ok {
+		r.Invalid = why[:min(len(why), 2<<10)]
+	} else if e.Kind == store.Mod {
+		r.Mod = e.Got
+	} else {
+		r.Zip = e.Got
 	}
-	return fmt.Sprintf("%s\n%supstream %s gave a %s with the hash\n%s\n", where, e.Entry.Record.Text(), src, e.Kind, e.Got)
+	return r
 }
 
-func conflictText(e *log.ConflictError) string {
-	return fmt.Sprintf("logged\n%srefused\n%s", e.Have.Text(), e.Got.Text())
+// conflicting does not say the index: the record may be on its way.
+func conflicting(e *log.ConflictError) evidence.Refusal {
+	return evidence.Refusal{Record: e.Have.Text(), Index: -1, Zip: e.Got.Zip, Mod: e.Got.Mod}
 }

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/mod/module"
 
+	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/admit"
 	"example.org/sumlog/mirror/internal/mirrortest"
@@ -77,10 +78,11 @@ func testFirstHash(t *testing.T, path, ext string) {
 	if w.have(m, store.Kind(ext)) {
 		t.Errorf("other bytes were stored as the .%s", ext)
 	}
-	if len(w.evidence) != 1 || !strings.HasPrefix(w.evidence[0], "upstream-mismatch: sumlog evidence v1 upstream-mismatch\n") ||
-		!strings.Contains(w.evidence[0], string(m.Record(t).Text())) {
-		t.Errorf("evidence: %q", w.evidence)
+	given := other.Record(t).Zip
+	if ext == "mod" {
+		given = other.Record(t).Mod
 	}
+	wantEvidence(w, "upstream-mismatch", m.Path+"@v1.0.0", "logged at index 0", m.Record(t).Zip, given)
 }
 
 // TestWrongHash has an upstream that does not have what the database proves.
@@ -99,10 +101,39 @@ func TestWrongHash(t *testing.T) {
 			t.Errorf("Bytes = %v", err)
 		}
 		w.wantLogged()
-		if len(w.evidence) != 1 {
-			t.Errorf("evidence: %q", w.evidence)
-		}
+		wantEvidence(w, "upstream-mismatch", "example.com/a@v1.0.0", "not in the log yet", m.Record(t).Zip)
 		w.close()
+	}
+}
+
+// TestConflict has the log know another record for what is computed.
+func TestConflict(t *testing.T) {
+	w := newWorld(t, true)
+	defer w.close()
+	m := w.simple("private.example/a", "v1.0.0")
+	have := mirrortest.New(t, m.Path, "v1.0.0", "go.mod", "module private.example/a // before\n").Record(t)
+	w.log.Fail(&log.ConflictError{Have: have, Got: m.Record(t)})
+	if err := w.bytes(m.Version, store.Zip); !errors.As(err, new(*log.ConflictError)) {
+		t.Errorf("Bytes = %v", err)
+	}
+	wantEvidence(w, "conflict", "private.example/a@v1.0.0", "somebody has given", have.Zip, have.Mod, m.Record(t).Zip, m.Record(t).Mod)
+}
+
+// wantEvidence checks that there is one file, a refusal that says all of these.
+func wantEvidence(w *world, kind string, texts ...string) {
+	w.t.Helper()
+	if len(w.evidence) != 1 {
+		w.t.Fatalf("evidence: %q", w.evidence)
+	}
+	file, ok := strings.CutPrefix(w.evidence[0], kind+": ")
+	e, err := evidence.Parse([]byte(file))
+	if !ok || err != nil || e.Kind() != evidence.Refused {
+		w.t.Fatalf("evidence: %v: %q", err, w.evidence)
+	}
+	for _, text := range texts {
+		if !strings.Contains(e.String(), text) {
+			w.t.Errorf("no %q in %s", text, e)
+		}
 	}
 }
 
@@ -172,6 +203,33 @@ func TestNothingLogged(t *testing.T) {
 	// What failed is not remembered.
 	if err := w.svc.Admit(t.Context(), m.Version); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNoModule has an upstream with whole zips that can be no module's: absent for
+// ever where nothing else is known, and a mismatch where the record is.
+func TestNoModule(t *testing.T) {
+	for _, path := range []string{"example.com/a", "private.example/a"} {
+		w := newWorld(t, true)
+		m := w.simple(path, "v1.0.0")
+		bad := mirrortest.Simple(t, path, "v1.0.1").Zip // all its names are of another version
+		w.public.Set(mirrortest.Name(m.Version, "zip"), bad)
+		w.private.Set(mirrortest.Name(m.Version, "zip"), bad)
+		err := w.bytes(m.Version, store.Zip)
+		if path == "example.com/a" {
+			if !errors.As(err, new(*admit.MismatchError)) || len(w.evidence) != 1 {
+				t.Errorf("%s: Bytes = %v, evidence %q", path, err, w.evidence)
+			}
+		} else if !errors.As(err, new(*admit.InvalidError)) || !errors.Is(err, fs.ErrNotExist) || len(w.evidence) != 0 {
+			t.Errorf("%s: Bytes = %v, evidence %q", path, err, w.evidence)
+		}
+		for _, text := range w.evidence {
+			if e, err := evidence.Parse([]byte(strings.TrimPrefix(text, "upstream-mismatch: "))); err != nil || e.Kind() != evidence.Refused {
+				t.Errorf("evidence: %v", err)
+			}
+		}
+		w.wantLogged()
+		w.close()
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/durable"
 	"example.org/sumlog/internal/lanes"
 	"example.org/sumlog/log"
@@ -53,8 +54,7 @@ type DatabaseConfig struct {
 	Root *os.Root
 
 	// Evidence, if set, keeps text durably. It is called once, when the
-	// database is found to show two histories, with the two heads and the
-	// proof, as the go command prints them.
+	// database is found to show two histories: a file of package evidence.
 	Evidence func(name string, text []byte)
 
 	// Logger gets security failures and damage. Default: none.
@@ -65,6 +65,7 @@ type DatabaseConfig struct {
 // is safe for concurrent use. One process at a time may have it open.
 type Database struct {
 	name      string
+	key       *checkpoint.Key
 	verifiers note.Verifiers
 	client    *Client
 	public    *Chain
@@ -95,8 +96,13 @@ func OpenDatabase(c DatabaseConfig) (*Database, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checksum database %q: %w", c.Spec.Name, err)
 	}
+	key, err := checkpoint.ParseKey(c.Spec.VKey)
+	if err != nil {
+		return nil, fmt.Errorf("checksum database %q: %w", c.Spec.Name, err)
+	}
 	d := &Database{
 		name:      c.Spec.Name,
+		key:       key,
 		verifiers: note.VerifierList(verifier),
 		client:    c.Client,
 		public:    orOff(c.Public),

@@ -12,8 +12,9 @@ import (
 	"testing"
 
 	"golang.org/x/mod/sumdb"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"example.org/sumlog/internal/evidence"
 )
 
 // TestFork shows that two histories end the use of the database, for good.
@@ -53,7 +54,7 @@ func TestFork(t *testing.T) {
 			}
 			kept, err := os.ReadFile(s.file("UNTRUSTED"))
 			if err != nil || len(s.evidence) != 1 || !strings.HasSuffix(s.evidence[0], string(kept)) ||
-				strings.Count(string(kept), "go.sum database tree") != 2 || !strings.HasPrefix(s.evidence[0], "fork-sum.example.com_db\n") {
+				!strings.HasPrefix(s.evidence[0], "fork-sum.example.com_db\n") {
 				t.Errorf("%s: evidence %q, %v", name, s.evidence, err)
 			}
 			checkEvidence(t, kept)
@@ -98,38 +99,54 @@ func TestForkMeanwhile(t *testing.T) {
 // checkEvidence checks, with nothing but the text, that it proves a fork.
 func checkEvidence(t *testing.T, text []byte) {
 	t.Helper()
-	_, heads, _ := strings.Cut(string(text), "old database:\n\t")
-	oldHead, rest, _ := strings.Cut(heads, "\nnew database:\n\t")
-	newHead, proof, _ := strings.Cut(rest, "\nproof of misbehavior:\n\t")
-	var trees []tlog.Tree
 	_, vkey := newKeys(t, dbName)
-	v, err := note.NewVerifier(vkey)
+	e, err := evidence.Parse(text)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v:\n%s", err, text)
 	}
-	for _, head := range []string{oldHead, newHead} {
-		n, err := note.Open([]byte(strings.ReplaceAll(head, "\n\t", "\n")), note.VerifierList(v))
-		if err != nil {
-			t.Errorf("head in evidence: %v\n%s", err, text)
-			return
-		}
-		tree, err := tlog.ParseTree([]byte(n.Text))
-		if err != nil {
-			t.Error(err)
-		}
-		trees = append(trees, tree)
+	older, newer := e.Trees()
+	if e.Kind() != evidence.Fork || e.Key().String() != vkey || older.N != 600 || newer.N != 700 {
+		t.Errorf("evidence %v", e)
 	}
-	var hashes []tlog.Hash
-	for line := range strings.Lines(proof) {
-		h, err := tlog.ParseHash(strings.TrimSpace(line))
+}
+
+// TestForkEvidence keeps both heads where the proof cannot be read any more, and where
+// the heads alone are it.
+func TestForkEvidence(t *testing.T) {
+	skey, _ := newKeys(t, dbName)
+	d := newScene(t, 10).open()
+	head := func(n int) signedTree {
+		text, err := newServer(t, skey, n).Signed(t.Context())
 		if err != nil {
-			t.Errorf("hash in evidence: %v\n%s", err, text)
-			return
+			t.Fatal(err)
 		}
-		hashes = append(hashes, h)
+		tree, err := d.openHead(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signedTree{tree, text}
 	}
-	older, newer := trees[0], trees[1]
-	if err := tlog.CheckTree(hashes[1:], newer.N, newer.Hash, older.N, hashes[0]); err != nil || hashes[0] == older.Hash {
-		t.Errorf("proof in evidence: %v\n%s", err, text)
+	gone := tlog.HashReaderFunc(func([]int64) ([]tlog.Hash, error) { return nil, errors.New("gone") })
+	for _, newer := range []int{6, 7} {
+		old := head(6)
+		other := signedTree{tlog.Tree{}, head(newer).head}
+		if newer == 6 {
+			f := newServer(t, skey, 0)
+			for i := range 6 {
+				f.Lookup(t.Context(), mod(i+1000))
+			}
+			var err error
+			if other.head, err = f.Signed(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		other.Tree, _ = d.openHead(other.head)
+		e, err := evidence.Parse(d.forkEvidence(old, other, tlog.Hash{1}, gone))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[int]evidence.Kind{6: evidence.Equivocation, 7: evidence.Stray}[newer]; e.Kind() != want || e.Key().String() != d.key.String() {
+			t.Errorf("%v, want %s", e, want)
+		}
 	}
 }

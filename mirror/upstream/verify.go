@@ -5,15 +5,16 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
+	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/log"
 
 	"golang.org/x/mod/module"
@@ -152,29 +153,26 @@ func (d *Database) checkTrees(r *tileReader, old, newer signedTree) error {
 	if h == old.Hash {
 		return nil
 	}
-	d.distrust(forkEvidence(old, newer, h, hashes))
+	d.distrust(d.forkEvidence(old, newer, h, hashes))
 	return d.trusted()
 }
 
-// forkEvidence returns what convinces others, in the form in which the go
-// command prints it: both heads, the hash that the newer tree implies for the
-// older size, and the proof of that.
-func forkEvidence(old, newer signedTree, h tlog.Hash, hashes tlog.HashReader) []byte {
-	indent := func(head []byte) []byte { return bytes.ReplaceAll(head, []byte("\n"), []byte("\n\t")) }
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "SECURITY ERROR\ngo.sum database server misbehavior detected!\n\n")
-	fmt.Fprintf(&b, "old database:\n\t%s\n", indent(old.head))
-	fmt.Fprintf(&b, "new database:\n\t%s\n", indent(newer.head))
-	fmt.Fprintf(&b, "proof of misbehavior:\n\t%v", h)
-	proof, err := tlog.ProveTree(newer.N, old.N, hashes)
-	if err != nil {
-		fmt.Fprintf(&b, "\n\tproof could not be read: %v", err)
+// forkEvidence returns what convinces others: both heads, and the proof that the newer
+// tree has another root at the older size, which is h. If the tiles of that proof cannot
+// be had any more, it is our word for it, and both heads.
+func (d *Database) forkEvidence(old, newer signedTree, h tlog.Hash, hashes tlog.HashReader) []byte {
+	proof := []tlog.Hash{h}
+	if old.N > 0 && old.N < newer.N {
+		if path, err := tlog.ProveTree(newer.N, old.N, hashes); err == nil {
+			proof = append(proof, path...)
+		}
 	}
-	for _, p := range proof {
-		fmt.Fprintf(&b, "\n\t%v", p)
+	e, err := evidence.Accuse(d.key, newer.head, old.head, proof, "database "+d.name)
+	if err != nil { // of heads that were opened, there should be none
+		d.logger.Error("evidence could not be made", "database", d.name, "err", err)
+		return slices.Concat(old.head, []byte("\n"), newer.head)
 	}
-	b.WriteByte('\n')
-	return b.Bytes()
+	return e.Bytes()
 }
 
 // A tileReader is the [tlog.TileReader] of one operation. What it gives for a

@@ -52,6 +52,7 @@ func TestMain(m *testing.M) {
 //	freshcache            begin a new, empty module cache
 //	get PATH [STATUS]     GET $server/PATH; prints the body; fails unless it is
 //	                      STATUS (200)
+//	post PATH FILE STATUS post the FILE to $server/PATH; the answer must be STATUS
 //	sumaudit CODE ARG...  run sumaudit, which must exit with CODE; in the last ARG
 //	                      * stands for what makes it the name of one file
 //	gosumcheck FILE       run golang.org/x/mod/gosumcheck on a go.sum, against
@@ -81,6 +82,7 @@ func params(dir string, setup func(*testscript.Env) error) testscript.Params {
 			"goenv":      scriptGoEnv,
 			"freshcache": scriptFreshCache,
 			"get":        scriptGet,
+			"post":       scriptPost,
 			"gosumcheck": scriptGoSumCheck,
 			"sumaudit":   scriptSumAudit,
 			"fails":      scriptFails,
@@ -423,6 +425,20 @@ func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
 	io.WriteString(ts.Stdout(), body)
 	if fmt.Sprint(status) != want {
 		ts.Fatalf("GET %s: %d, want %s: %s", args[0], status, want, body)
+	}
+}
+
+func scriptPost(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: post PATH FILE STATUS")
+	}
+	resp, err := http.Post(ts.Getenv("server")+args[0], "text/plain", strings.NewReader(ts.ReadFile(args[1])))
+	ts.Check(err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	if fmt.Sprint(resp.StatusCode) != args[2] {
+		ts.Fatalf("POST %s: %d, want %s: %s", args[0], resp.StatusCode, args[2], body)
 	}
 }
 

@@ -29,6 +29,7 @@ import (
 //	upstream resume NAME          serve again, at the same address
 //	upstream add NAME DIR         add, or replace, the versions in DIR
 //	upstream remove NAME M@V      take a version away from the proxy
+//	upstream fork NAME            its database begins another history
 //	upstream fault NAME PATTERN KIND [ARG...]
 //	                              misbehave: status CODE [HEADER VALUE]..., hang,
 //	                              truncate, short, garbage, loop, endless, corrupt
@@ -67,6 +68,8 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	case "remove":
 		p, v, _ := strings.Cut(arg(ts, args, 0), "@")
 		s.Remove(module.Version{Path: p, Version: v})
+	case "fork":
+		ts.Check(s.Fork())
 	case "fault":
 		f, err := parseFault(args[min(1, len(args)):])
 		ts.Check(err)

@@ -34,13 +34,13 @@ type Server struct {
 	Name string
 	VKey string
 
-	db     *sumdb.TestServer
-	sumdb  http.Handler
+	skey   string
 	addr   string
 	http   *http.Server
 	served chan struct{} // closed when http has returned
 
 	mu       sync.Mutex
+	db       *sumdb.TestServer
 	releases []*release
 	requests []string
 	arrival  chan struct{} // closed at the next request
@@ -62,9 +62,8 @@ func New(name string, fsys fs.FS) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Name: name, VKey: vkey, addr: "127.0.0.1:0", healed: make(chan struct{}), arrival: make(chan struct{})}
+	s := &Server{Name: name, VKey: vkey, skey: skey, addr: "127.0.0.1:0", healed: make(chan struct{}), arrival: make(chan struct{})}
 	s.db = sumdb.NewTestServer(skey, s.gosum)
-	s.sumdb = sumdb.NewServer(s.db)
 	if err := s.Add(fsys); err != nil {
 		return nil, err
 	}
@@ -86,10 +85,37 @@ func (s *Server) Add(fsys fs.FS) error {
 		if r.unlogged {
 			continue
 		}
-		if _, err := s.db.Lookup(context.Background(), r.mod); err != nil {
+		if _, err := s.database().Lookup(context.Background(), r.mod); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func (s *Server) database() *sumdb.TestServer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.db
+}
+
+// Fork has the database begin another history: it signs, with the same key, a tree in
+// which the records that it has stand in the opposite order.
+func (s *Server) Fork() error {
+	s.mu.Lock()
+	list := slices.Clone(s.releases)
+	s.mu.Unlock()
+	db := sumdb.NewTestServer(s.skey, s.gosum)
+	for _, r := range slices.Backward(list) {
+		if r.unlogged {
+			continue
+		}
+		if _, err := db.Lookup(context.Background(), r.mod); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.db = db
 	return nil
 }
 
@@ -220,7 +246,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		case p == "supported":
 			w.WriteHeader(http.StatusOK)
 		default:
-			http.StripPrefix("/sumdb/"+s.Name, s.sumdb).ServeHTTP(w, r)
+			http.StripPrefix("/sumdb/"+s.Name, sumdb.NewServer(s.database())).ServeHTTP(w, r)
 		}
 		return
 	}

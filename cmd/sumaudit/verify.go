@@ -49,10 +49,12 @@ Each line is ok, or else one of
 	unchecked     not proven, for the reason given
 	unknown-hash  not an h1: hash; go commands pass over it
 	private       by -private or GONOSUMDB; such paths are told to nobody
-	note          there is no hash to compare
+	note          no log can have it: a directory that replaces a module, a
+	              member of a workspace, the main module of a binary
+	toolchain     what a binary says that it was built with
 
-Exit code 3 is for a mismatch, and with -require-logged for not-logged, private
-and unknown-hash too; 1 for what is not-logged, malformed or unchecked; 4 if
+Exit code 3 is for a mismatch, and with -require-logged for not-logged, private,
+unknown-hash and note too; 1 for what is not-logged, malformed or unchecked; 4 if
 the log has shown two histories, or a lookup or a zip contradicts it; 5 if the
 checkpoint is smaller than one seen before, or -policy is not met. Without
 -state, no run knows of another.
@@ -92,7 +94,7 @@ type verifyOptions struct {
 var verifySettings = []cli.Setting[*call]{
 	{
 		Name:  "require-logged",
-		Usage: "what no record confirms is an error: not logged, private, unknown hash",
+		Usage: "what no record confirms is an error: not logged, private, unknown hash,\nnote",
 		Bind:  cli.Switch(func(c *call) *bool { return &c.verify.requireLogged }),
 	},
 	{

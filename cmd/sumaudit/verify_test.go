@@ -376,7 +376,7 @@ func TestVerifyBuilt(t *testing.T) {
 	d := newDesk(t)
 	buildUser(d)
 	d.want(0, d.online("verify", "-binary", "user", "-v")...)
-	d.says("user: note: go@1.", "user: note: example.com/user", "the main module",
+	d.says("user: toolchain: go@1.", "user: note: example.com/user", "the main module",
 		"user: ok: "+d.Module(3).Version().String(), "user: ok: "+d.Module(9).Version().String(), "3 ok")
 
 	cache := os.Getenv("GOMODCACHE")
@@ -392,6 +392,115 @@ func TestVerifyBuilt(t *testing.T) {
 	d.says(dir+": mismatch: ", mod+": mismatch: ", "2 mismatch")
 
 	testVendor(d)
+}
+
+// command runs a command of go or git.
+func (d *desk) command(dir string, args ...string) {
+	d.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		d.Fatalf("%q: %v: %s", args, err, out)
+	}
+}
+
+// buildLocal writes a workspace with a module that is built with another member, with a
+// module that a directory replaces, one that a version replaces, and one that is logged.
+func buildLocal(d *desk) {
+	d.Helper()
+	for _, name := range []string{"local", "member"} {
+		if err := os.Mkdir(name, 0o755); err != nil {
+			d.Fatal(err)
+		}
+		d.write(filepath.Join(name, "go.mod"), "module example.com/"+name+"\n\ngo 1.21\n")
+		d.write(filepath.Join(name, "m.go"), "package m\n")
+	}
+	if err := os.Mkdir("user", 0o755); err != nil {
+		d.Fatal(err)
+	}
+	d.write("go.work", "go 1.21\n\nuse (\n\t./user\n\t./member\n)\n")
+	d.write("user/go.mod", fmt.Sprintf("module example.com/user\n\ngo 1.21\n\nrequire (\n\t%s %s\n\texample.com/local v1.0.0\n\texample.com/old v1.0.0\n)\n\n"+
+		"replace (\n\texample.com/local => ../local\n\texample.com/old => %s %s\n)\n",
+		d.Module(3).Path, d.Module(3).V, d.Module(9).Path, d.Module(9).V))
+	d.write("user/go.sum", d.sum(3, 9))
+	d.write("user/main.go", fmt.Sprintf("package main\n\nimport (\n\t_ %q\n\t_ \"example.com/local\"\n\t_ \"example.com/member\"\n\t_ \"example.com/old\"\n)\n\nfunc main() {}\n", d.Module(3).Path))
+	d.Setenv("GOWORK", filepath.Join(d.wd(), "go.work"))
+	d.command("user", "go", "build", "-o", "../bin")
+	d.Setenv("GOWORK", "off")
+}
+
+func (d *desk) wd() string {
+	d.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		d.Fatal(err)
+	}
+	return dir
+}
+
+// TestVerifyLocal has what no log can have: it is said, and only an error where
+// everything has to be logged.
+func TestVerifyLocal(t *testing.T) {
+	d := newDesk(t)
+	d.Setenv("GOFLAGS", "-modcacherw")
+	buildLocal(d)
+	d.want(0, d.online("verify", "-binary", "bin", "-v", "-report", "r.json")...)
+	d.says("bin: note: example.com/user@(devel): the main module", `bin: note: example.com/local@v1.0.0: replaced by the directory "./local"`,
+		"bin: note: example.com/member@(devel): built from a directory", "bin: ok: "+d.Module(3).Version().String(),
+		"bin: ok: "+d.Module(9).Version().String(), "sound: 2 ok, 3 note, 1 toolchain; ")
+	d.want(0, "verify", "-vkey", d.VKey(), "-again", "r.json")
+	d.want(3, d.online("verify", "-binary", "bin", "-require-logged", "-sarif", "out.sarif")...)
+	if n := strings.Count(d.read("out.sarif"), `"level": "error",`); n < 3 {
+		t.Errorf("%d errors in\n%s", n, d.read("out.sarif"))
+	}
+
+	// The vendor directory of it, without the member.
+	d.write("user/main.go", strings.Replace(d.read("user/main.go"), "\t_ \"example.com/member\"\n", "", 1))
+	d.command("user", "go", "mod", "vendor")
+	d.want(0, d.online("verify", "-vendor", "user/vendor", "-report", "r.json")...)
+	d.says(`note: example.com/local: replaced by the directory "../local"`, "sound: 2 ok, 1 note; ")
+	d.want(0, "verify", "-vkey", d.VKey(), "-again", "r.json")
+	d.want(3, d.online("verify", "-vendor", "user/vendor", "-require-logged")...)
+	old := filepath.Join("user", "vendor", "example.com", "old", "m.go")
+	d.write(old, d.read(old)+"// more\n")
+	d.want(3, d.online("verify", "-vendor", "user/vendor")...)
+	d.says(old + ": mismatch: ")
+
+	// What is built from it has versions without hashes, which a log could have.
+	d.command("user", "go", "build", "-mod=vendor", "-o", "../vendored")
+	d.want(1, d.online("verify", "-binary", "vendored")...)
+	d.says("vendored: unchecked: " + d.Module(3).Version().String() + ": no hash of it is recorded")
+}
+
+// TestVerifyStamped has main modules with versions that go commands make up from the
+// state of a repository.
+func TestVerifyStamped(t *testing.T) {
+	d := newDesk(t)
+	for name, value := range map[string]string{
+		"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@m.example",
+		"GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@m.example", "GOFLAGS": "-modcacherw -buildvcs=true",
+	} {
+		d.Setenv(name, value)
+	}
+	d.write("go.mod", fmt.Sprintf("module example.com/user\n\ngo 1.21\n\nrequire %s %s\n", d.Module(3).Path, d.Module(3).V))
+	d.write("go.sum", d.sum(3))
+	d.write("main.go", fmt.Sprintf("package main\n\nimport _ %q\n\nfunc main() {}\n", d.Module(3).Path))
+	d.write(".gitignore", "bin\npolicy\n")
+	d.command(".", "git", "init", "-q")
+	d.command(".", "git", "add", ".")
+	d.command(".", "git", "commit", "-qm", "x")
+	for _, want := range []string{"v0.0.0-", "v1.2.3:", "v1.2.3+dirty:"} {
+		switch want {
+		case "v1.2.3:":
+			d.command(".", "git", "tag", "v1.2.3")
+		case "v1.2.3+dirty:":
+			d.write("main.go", d.read("main.go")+"// more\n")
+		}
+		d.command(".", "go", "build", "-o", "bin")
+		d.want(0, d.online("verify", "-binary", "bin")...)
+		d.says("bin: note: example.com/user@"+want, "sound: 1 ok, 1 note, 1 toolchain; ")
+		d.want(3, d.online("verify", "-binary", "bin", "-require-logged")...)
+	}
 }
 
 func testVendor(d *desk) {

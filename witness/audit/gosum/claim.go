@@ -19,7 +19,8 @@
 //	unknown-hash  of a kind that is not h1, which go commands pass over as well
 //	malformed     not a claim that a go command could have written
 //	unchecked     it could not be proven, for the reason given
-//	note          it says what is in a file, and has no hash that could be compared
+//	note          of what no log can ever have: a directory on somebody's disk
+//	toolchain     what a binary says that it was built with
 //
 // # Proofs
 //

@@ -126,7 +126,7 @@ func TestJudge(t *testing.T) {
 
 func TestConclude(t *testing.T) {
 	for v, want := range map[Verdict][2]Outcome{
-		OK: {Sound, Sound}, Note: {Sound, Sound}, Private: {Sound, Different}, UnknownHash: {Sound, Different},
+		OK: {Sound, Sound}, Toolchain: {Sound, Sound}, Note: {Sound, Different}, Private: {Sound, Different}, UnknownHash: {Sound, Different},
 		NotLogged: {Incomplete, Different}, Malformed: {Incomplete, Incomplete}, Unchecked: {Incomplete, Incomplete}, Mismatch: {Different, Different},
 	} {
 		for i, required := range []bool{false, true} {

@@ -219,8 +219,8 @@ func parseReport(file []byte) (*Report, *bundle.Bundle, error) {
 var mayGive = map[string][]Verdict{
 	KindSum:    {Malformed},
 	KindCache:  {Malformed, Unchecked},
-	KindVendor: {Mismatch, NotLogged, Malformed, Unchecked, Private},
-	KindBinary: {Malformed, Unchecked, Note},
+	KindVendor: {Mismatch, NotLogged, Malformed, Unchecked, Private, Note},
+	KindBinary: {Malformed, Unchecked, Note, Toolchain},
 }
 
 // checkInputs reports whether r says what it is about, as a run does: which has
@@ -254,6 +254,9 @@ func (r *Report) checkLine(c Claim) error {
 	}
 	if c.Given != "" && !slices.Contains(mayGive[kind], c.Given) {
 		return fmt.Errorf("%w: %q is given of a line of a %s", ErrReport, c.Given, kind)
+	}
+	if (c.Given == Note || c.Given == Toolchain) && c.Hash != "" {
+		return fmt.Errorf("%w: %q is given of a line with a hash", ErrReport, c.Given)
 	}
 	if kind != KindSum || c.Path == "" && c.Given == Malformed {
 		return nil

@@ -108,6 +108,14 @@ func TestAgainWeakened(t *testing.T) {
 			claims[0].Given, claims[0].Why = Note, "so"
 			return claims
 		}, false},
+		"a directory in vendor": {func(r *Report, claims []Claim) []Claim {
+			r.Inputs = []Input{{Kind: KindVendor, Name: "vendor"}}
+			return []Claim{{File: "vendor/modules.txt", Path: claims[0].Path, Given: Note, Why: "so"}}
+		}, true},
+		"toolchain in vendor": {func(r *Report, claims []Claim) []Claim {
+			r.Inputs = []Input{{Kind: KindVendor, Name: "vendor"}}
+			return []Claim{{File: "vendor/modules.txt", Path: claims[0].Path, Given: Toolchain, Why: "so"}}
+		}, false},
 		"really vendor": {func(r *Report, claims []Claim) []Claim {
 			r.Inputs = []Input{{Kind: KindVendor, Name: "x/../vendor/"}}
 			claims[0].Given, claims[0].Why = Mismatch, "so"

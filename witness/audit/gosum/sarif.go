@@ -22,7 +22,8 @@ var rules = []struct {
 	{Unchecked, "warning", "The hash could not be checked."},
 	{UnknownHash, "note", "The hash is of an unknown kind."},
 	{Private, "none", "The module is private."},
-	{Note, "none", "There is no hash to compare."},
+	{Note, "none", "No log can have it: it is a directory on the disk of who built it."},
+	{Toolchain, "none", "There is no hash of the toolchain."},
 }
 
 type (

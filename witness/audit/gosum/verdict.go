@@ -26,10 +26,11 @@ const (
 	Malformed   Verdict = "malformed"
 	Unchecked   Verdict = "unchecked"
 	Note        Verdict = "note"
+	Toolchain   Verdict = "toolchain"
 )
 
 // Verdicts are all verdicts, the gravest first.
-var Verdicts = []Verdict{Mismatch, NotLogged, Malformed, Unchecked, UnknownHash, Private, Note, OK}
+var Verdicts = []Verdict{Mismatch, NotLogged, Malformed, Unchecked, UnknownHash, Private, Note, Toolchain, OK}
 
 // An Item is a claim and its verdict.
 type Item struct {
@@ -126,15 +127,16 @@ const (
 	Different  Outcome = "different"  // something is not what is logged
 )
 
-// Conclude returns what items mean. If all must be logged, what is not, and what
-// no log was asked for, counts as different.
+// Conclude returns what items mean. If all must be logged, what is not, what no log
+// was asked for, and what none can have, counts as different. A toolchain never does:
+// no binary says more of it.
 func Conclude(items []Item, requireLogged bool) Outcome {
 	out := Sound
 	for _, i := range items {
 		switch i.Verdict {
 		case Mismatch:
 			return Different
-		case NotLogged, Private, UnknownHash:
+		case NotLogged, Private, UnknownHash, Note:
 			if requireLogged {
 				return Different
 			}

@@ -18,10 +18,11 @@ import (
 // Binary returns what a Go binary says that it was built from: its own module, all
 // others, as replaced, and the toolchain.
 //
-// A dependency without a hash, from a vendor directory or a directory on the disk of
-// who built it, is Unchecked. The main module's and the toolchain's hashes are in no
-// binary, so that these are Notes; a main module has one if it was built by
-// "go install PATH@VERSION".
+// A directory on the disk of who built it is a Note, since no log can ever have what is
+// in it: one that replaces a module, a member of a workspace, the main module. A main
+// module that was built by "go install PATH@VERSION" has a hash. A dependency of a
+// version and without a hash, as of what is built from a vendor directory, is Unchecked:
+// a log has it, and the vendor directory can be compared with that.
 func Binary(name string) ([]gosum.Claim, error) {
 	bi, err := buildinfo.ReadFile(name)
 	if err != nil {
@@ -42,35 +43,42 @@ func Binary(name string) ([]gosum.Claim, error) {
 
 func toolchain(goVersion string) gosum.Claim {
 	return gosum.Claim{
-		Path: "go", Version: strings.TrimPrefix(goVersion, "go"), Given: gosum.Note,
-		Why: "the toolchain that built it, by its own word; no hash of it is recorded",
+		Path: "go", Version: strings.TrimPrefix(goVersion, "go"), Given: gosum.Toolchain,
+		Why: "what built it, by its own word; no hash of it is recorded",
 	}
 }
 
 func mainModule(m debug.Module) gosum.Claim {
-	c := dependency(m)
-	switch {
-	case m.Replace != nil || c.Given == "" && c.Hash != "":
-		return c
-	case m.Version == "" || m.Version == "(devel)":
+	if m.Replace != nil || m.Sum != "" {
+		return dependency(m)
+	}
+	c := gosum.Claim{Path: m.Path, Version: m.Version, Given: gosum.Note}
+	if directory(m) {
 		c.Why = "the main module, built from a directory; no hash of it is recorded"
-	default:
+	} else {
+		// Go commands make up a version from the state of the repository, +dirty too.
 		c.Why = "the main module, of this version by the word of who built it; no hash of it is recorded"
 	}
-	c.Given = gosum.Note
 	return c
+}
+
+// directory reports whether m is a directory, or is replaced by this one.
+func directory(m debug.Module) bool {
+	return m.Sum == "" && (m.Version == "" || m.Version == "(devel)")
 }
 
 func dependency(m debug.Module) gosum.Claim {
 	if r := m.Replace; r != nil {
-		if r.Version == "" {
-			return gosum.Claim{Path: m.Path, Version: m.Version, Given: gosum.Unchecked, Why: fmt.Sprintf("replaced by the directory %q", r.Path)}
+		if directory(*r) {
+			return gosum.Claim{Path: m.Path, Version: m.Version, Given: gosum.Note, Why: fmt.Sprintf("replaced by the directory %q", r.Path)}
 		}
 		m = *r
 	}
 	c := gosum.Claim{Path: m.Path, Version: m.Version, Hash: m.Sum}
 	_, err := module.EscapePath(m.Path)
 	switch {
+	case directory(m):
+		c.Given, c.Why = gosum.Note, "built from a directory, as a member of a workspace is; no hash of it is recorded"
 	case err != nil || module.CanonicalVersion(m.Version) != m.Version || m.Version == "":
 		c.Given, c.Why = gosum.Unchecked, fmt.Sprintf("%.200q is no version that a log can have", m.Path+"@"+m.Version)
 	case m.Sum == "":

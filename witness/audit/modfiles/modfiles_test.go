@@ -297,7 +297,7 @@ func (r *vendorRig) check(lines ...string) {
 			got = append(got, rel+" hash")
 		}
 	}
-	lines = append(lines, `modules.txt:8 unchecked replaced by the directory "../local"`)
+	lines = append(lines, `modules.txt:8 note replaced by the directory "../local"`)
 	slices.Sort(got)
 	slices.Sort(lines)
 	if d := cmp.Diff(lines, got); d != "" {
@@ -395,7 +395,11 @@ func TestDependency(t *testing.T) {
 		{debug.Module{Path: "m.example/a", Version: "v1.0.0", Sum: "h2:x"}, "malformed m.example/a@v1.0.0"},
 		{debug.Module{Path: "m.example/a", Version: "v1.0.0"}, "unchecked m.example/a@v1.0.0"},
 		{debug.Module{Path: "m.example/a", Version: "v1.0.0", Replace: &debug.Module{Path: "m.example/b", Version: "v1.1.0", Sum: sum}}, " m.example/b@v1.1.0"},
-		{debug.Module{Path: "m.example/a", Version: "v1.0.0", Sum: sum, Replace: &debug.Module{Path: "../b"}}, "unchecked m.example/a@v1.0.0"},
+		{debug.Module{Path: "m.example/a", Version: "v1.0.0", Sum: sum, Replace: &debug.Module{Path: "../b"}}, "note m.example/a@v1.0.0"},
+		{debug.Module{Path: "m.example/a", Version: "v1.0.0", Replace: &debug.Module{Path: "../b", Version: "(devel)"}}, "note m.example/a@v1.0.0"},
+		{debug.Module{Path: "m.example/a", Version: "v1.0.0", Replace: &debug.Module{Path: "../b", Version: "(devel)", Sum: sum}}, "unchecked ../b@(devel)"},
+		{debug.Module{Path: "m.example/a", Version: "(devel)"}, "note m.example/a@(devel)"},
+		{debug.Module{Path: "m.example/a", Version: "(devel)", Sum: sum}, "unchecked m.example/a@(devel)"},
 		{debug.Module{Path: "m.example/a", Version: "v1.0.0+dirty", Sum: sum}, "unchecked m.example/a@v1.0.0+dirty"},
 		{debug.Module{Path: "m.example/a", Version: "", Sum: sum}, "unchecked m.example/a"},
 		{debug.Module{Path: "../a", Version: "v1.0.0", Sum: sum}, "unchecked ../a@v1.0.0"},
@@ -405,13 +409,18 @@ func TestDependency(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", c.m, s, c.want)
 		}
 	}
-	for version, want := range map[string]gosum.Verdict{"(devel)": gosum.Note, "v1.0.0": gosum.Note} {
+	for version, want := range map[string]gosum.Verdict{
+		"(devel)": gosum.Note, "": gosum.Note, "v1.0.0": gosum.Note, "v1.0.0+dirty": gosum.Note, "v0.0.0-20260102030405-0123456789ab+dirty": gosum.Note,
+	} {
 		if c := mainModule(debug.Module{Path: "m.example/a", Version: version}); c.Given != want {
 			t.Errorf("main module of version %s: %s", version, c.Given)
 		}
 	}
 	if c := mainModule(debug.Module{Path: "m.example/a", Version: "v1.0.0", Sum: sum}); c.Given != "" {
 		t.Errorf("an installed main module: %+v", c)
+	}
+	if c := mainModule(debug.Module{Path: "m.example/a", Version: "v1.0.0", Sum: "h2:x"}); c.Given != gosum.Malformed {
+		t.Errorf("a main module with another hash: %+v", c)
 	}
 }
 
@@ -421,7 +430,7 @@ func TestBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	claims, err := Binary(exe)
-	if err != nil || len(claims) == 0 || claims[0].Path != "go" {
+	if err != nil || len(claims) == 0 || claims[0].Path != "go" || claims[0].Given != gosum.Toolchain {
 		t.Errorf("%v, %v", claims, err)
 	}
 	write(t, filepath.Join(t.TempDir(), "x"), "no binary")

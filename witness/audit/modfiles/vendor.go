@@ -132,6 +132,7 @@ type Want func(m module.Version) (h1 string, v gosum.Verdict, why string)
 // There is a claim for each module: that the zip which its files were compared with
 // has its hash. A file that is not in the zip, or is another one there, and one that
 // "go mod vendor" would have copied and that is missing, are claims that do not hold.
+// Of a module that a directory replaces, which no log can have, there is a Note.
 func (v *Vendor) Claims(ctx context.Context, want Want, zips Zips) ([]gosum.Claim, error) {
 	claims, err := v.assign(ctx)
 	if err != nil {
@@ -141,7 +142,7 @@ func (v *Vendor) Claims(ctx context.Context, want Want, zips Zips) ([]gosum.Clai
 		c := gosum.Claim{File: filepath.Join(v.dir, "modules.txt"), Line: m.line, Path: m.from.Path, Version: m.from.Version}
 		switch {
 		case m.local != "":
-			c.Path, c.Given, c.Why = m.path, gosum.Unchecked, fmt.Sprintf("replaced by the directory %q", m.local)
+			c.Path, c.Given, c.Why = m.path, gosum.Note, fmt.Sprintf("replaced by the directory %q", m.local)
 		case m.from.Version == "":
 			c.Path, c.Given, c.Why = m.path, gosum.Malformed, "it has no version"
 		default:

@@ -377,15 +377,19 @@ func TestTagMoved(t *testing.T) {
 }
 
 // TestObservationForged has files with what Observe does not keep.
+// rewritten returns the file of e with something else in it, and a right last line.
+func rewritten(t *testing.T, e *Evidence, old, new string) []byte {
+	t.Helper()
+	f := e.Bytes()
+	if !bytes.Contains(f, []byte(old)) {
+		t.Fatalf("no %q in\n%s", old, f)
+	}
+	return resum(bytes.Replace(f, []byte(old), []byte(new), 1))
+}
+
 func TestObservationForged(t *testing.T) {
 	s := observationSamples(t)
-	file := func(name, old, new string) []byte {
-		f := s[name].Bytes()
-		if !bytes.Contains(f, []byte(old)) {
-			t.Fatalf("%s has no %q", name, old)
-		}
-		return resum(bytes.Replace(f, []byte(old), []byte(new), 1))
-	}
+	file := func(name, old, new string) []byte { return rewritten(t, s[name], old, new) }
 	for name, f := range map[string][]byte{
 		"time with zone":    file("E11-mod", "T12:00:00Z", "T13:00:00+01:00"),
 		"time of less":      file("E11-mod", "T12:00:00Z", "T12:00:00.5Z"),

@@ -5,7 +5,6 @@
 package evidence
 
 import (
-	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -118,13 +117,7 @@ func TestRefuse(t *testing.T) {
 
 func TestServerForged(t *testing.T) {
 	s := serverSamples(t)
-	file := func(name, old, new string) []byte {
-		f := s[name].Bytes()
-		if !bytes.Contains(f, []byte(old)) {
-			t.Fatalf("%s has no %q", name, old)
-		}
-		return resum(bytes.Replace(f, []byte(old), []byte(new), 1))
-	}
+	file := func(name, old, new string) []byte { return rewritten(t, s[name], old, new) }
 	for name, f := range map[string][]byte{
 		"other quotes":      file("E16", `by "witness bob\x00"`, "by `witness bob`"),
 		"another escape":    file("E16", `\x00`, `\000`),

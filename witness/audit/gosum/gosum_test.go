@@ -31,14 +31,7 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	file := strings.Join([]string{
-		"m.example/a v1.0.0 h1:A=",
-		"  m.example/a\tv1.0.0/go.mod   h1:B=\r",
-		"",
-		"m.example/b v1.0.0-rc.1+incompatible h2:C",
-		"m.example/c v1.0.0",
-		"m.example/e v1.0.0 h1:E=",
-	}, "\n")
+	const file = "m.example/a v1.0.0 h1:A=\nm.example/a v1.0.0/go.mod h1:B=\n\nm.example/b v1.0.0-rc.1+incompatible h2:C\nm.example/c v1.0.0\nm.example/e v1.0.0 h1:E=\n"
 	claims, err := Parse("f", []byte(file))
 	if err != nil {
 		t.Fatal(err)

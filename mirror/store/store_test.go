@@ -139,7 +139,8 @@ func TestWrongBytes(t *testing.T) {
 	}
 	var bad *store.BadZipError
 	for name, data := range map[string][]byte{"other version": b.Zip, "no zip": []byte("<html>"), "empty": nil, "cut": a.Zip[:len(a.Zip)-10]} {
-		if err := s.PutZip(t.Context(), rec, zipFile(t, s, a.Version, data)); !errors.As(err, &bad) {
+		err := s.PutZip(t.Context(), rec, zipFile(t, s, a.Version, data))
+		if !errors.As(err, &bad) || bad.Whole != (name == "other version") {
 			t.Errorf("PutZip, %s: %v", name, err)
 		}
 	}
@@ -174,8 +175,11 @@ func TestCompute(t *testing.T) {
 		ok    bool
 	}{
 		{"own go.mod", []string{"go.mod", "module example.com/a\n"}, "module example.com/a\n", true},
-		{"other .mod", []string{"go.mod", "module example.com/a\n"}, "module example.com/a\n\n", false},
-		{"made up for one that is there", []string{"go.mod", "module example.com/a // x\n"}, "module example.com/a\n", false},
+		{"other .mod", []string{"go.mod", "module example.com/a\n"}, "module example.com/a\n\ngo 1.20\n", false},
+		{"other line ends", []string{"go.mod", "module example.com/a\r\n"}, "module example.com/a\n", true},
+		{"other comment", []string{"go.mod", "module example.com/a // x\n"}, "module example.com/a\n", true},
+		{"made up for one that is there", []string{"go.mod", "module example.com/a\n\nrequire example.com/b v1.0.0\n"}, "module example.com/a\n", false},
+		{"made up for an empty one", []string{"go.mod", ""}, "module example.com/a\n", false},
 		{"fork", []string{"go.mod", "module example.com/original\n"}, "module example.com/original\n", true},
 		{"made up", []string{"a.go", "package a\n"}, "module example.com/a\n", true},
 		{"not the made up one", []string{"a.go", "package a\n"}, "module example.com/a\n\ngo 1.20\n", false},
@@ -192,8 +196,8 @@ func TestCompute(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, rec, m.Record(t))
 		}
 		var bad *store.BadZipError
-		if err != nil && !errors.As(err, &bad) {
-			t.Errorf("%s: %v is no *BadZipError", tt.name, err)
+		if err != nil && (!errors.As(err, &bad) || !bad.Whole) {
+			t.Errorf("%s: %v is no *BadZipError of a whole zip", tt.name, err)
 		}
 	}
 }
@@ -280,6 +284,42 @@ func TestForeign(t *testing.T) {
 		}
 		put(t, s, m)
 		read(t, s, rec, store.Zip)
+	}
+}
+
+// TestBegunAnew has a download that fails and begins anew, as an upstream.File is
+// used, and one that is not written from the beginning on.
+func TestBegunAnew(t *testing.T) {
+	s := open(t, t.TempDir())
+	m := mirrortest.Simple(t, "example.com/a", "v1.0.0")
+	z := zipFile(t, s, m.Version, append([]byte("half of another"), m.Zip...))
+	if _, err := z.Seek(1, io.SeekStart); err == nil {
+		t.Error("seeked into the file")
+	}
+	if err := z.Truncate(0); err == nil {
+		t.Error("truncated a file that is at its end")
+	}
+	if _, err := z.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(z, bytes.NewReader(m.Zip)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutZip(t.Context(), m.Record(t), z); err != nil {
+		t.Fatal(err)
+	}
+	if _, meta := read(t, s, m.Record(t), store.Zip); meta.ETag != fmt.Sprintf(`"%x"`, sha256.Sum256(m.Zip)) {
+		t.Errorf("ETag %s", meta.ETag)
+	}
+	// What was written over is not what was hashed.
+	z = zipFile(t, s, m.Version, append(bytes.Clone(m.Zip), "x"...))
+	z.Seek(0, io.SeekStart)
+	z.Write(m.Zip)
+	if err := s.PutZip(t.Context(), m.Record(t), z); err == nil || errors.As(err, new(*store.BadZipError)) {
+		t.Errorf("PutZip of a longer file than was written: %v", err)
 	}
 }
 

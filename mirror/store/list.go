@@ -19,14 +19,18 @@ import (
 
 // Publish adds m to the @v/list of its module, for those who read the tree
 // without a server. It is called when m's entry is published and its .info is
-// here. Pseudo-versions are left out, as everywhere.
+// here.
+//
+// Pseudo-versions are among them, which a server leaves out: it has @latest
+// beside the list, and a tree, where that would change, has not. The go command
+// then takes the latest of the pseudo-versions in the list, if there are no
+// others, and otherwise passes over them. (A list from before that was so is
+// whole again when all entries are published again, as a rebuild of the mirror
+// does.)
 func (s *Store) Publish(m module.Version) error {
 	name, err := Name(m, Info)
 	if err != nil {
 		return err
-	}
-	if module.IsPseudoVersion(m.Version) {
-		return nil
 	}
 	list := name[:strings.LastIndexByte(name, '/')] + "/list"
 	defer s.locks.lock(list)()

@@ -10,7 +10,7 @@
 //	ESCAPED-PATH/@v/ESCAPED-VERSION.info   JSON, as upstream gave it
 //	ESCAPED-PATH/@v/ESCAPED-VERSION.mod
 //	ESCAPED-PATH/@v/ESCAPED-VERSION.zip
-//	ESCAPED-PATH/@v/list                   logged versions, pseudo-versions left out
+//	ESCAPED-PATH/@v/list                   logged versions, pseudo-versions too
 //	.tmp/                                  files being made
 //	.bad/                                  files that did not match their record
 //

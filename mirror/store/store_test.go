@@ -379,35 +379,78 @@ func TestList(t *testing.T) {
 	}
 	wg.Wait()
 	data, err := os.ReadFile(filepath.Join(dir, "example.com/a/@v/list"))
-	if want := "v1.2.0-rc.1\nv1.9.0\nv1.10.0\nv2.0.0+incompatible\n"; err != nil || string(data) != want {
+	if want := "v0.0.0-20240102030405-abcdefabcdef\nv1.2.0-rc.1\nv1.9.0\nv1.10.0\nv2.0.0+incompatible\n"; err != nil || string(data) != want {
 		t.Errorf("list = %q, %v, want %q", data, err, want)
 	}
 }
 
-// TestFileProxy has the go command use the tree without a server.
+// TestFileProxy has the go command use the tree without a server: what it finds
+// there is what it would find at a server with the same versions.
 func TestFileProxy(t *testing.T) {
+	const (
+		older = "v0.0.0-20200101000000-bbbbbbbbbbbb"
+		newer = "v0.0.0-20240101000000-aaaaaaaaaaaa"
+	)
 	dir := t.TempDir()
 	s := open(t, dir)
-	put(t, s, mirrortest.Simple(t, "example.com/Mixed", "v1.1.0"))
-	put(t, s, mirrortest.Simple(t, "example.com/Mixed", "v1.2.0"))
+	retracting := mirrortest.New(t, "example.com/retracted", "v1.3.0", "go.mod", "module example.com/retracted\n\nretract v1.3.0\n")
+	modules := []mirrortest.Module{retracting}
+	var latest, versions []string
+	for _, tt := range []struct {
+		path     string
+		versions []string // as they are published
+		latest   string
+		list     string
+	}{
+		{"example.com/Mixed", []string{"v1.1.0", newer, "v1.2.0", "v1.3.0-rc.1"}, "v1.2.0", " v1.1.0 v1.2.0 v1.3.0-rc.1"},
+		{"example.com/pseudo", []string{newer, older}, newer, ""},
+		{"example.com/pre", []string{"v1.0.0-rc.2", newer, "v1.0.0-rc.1"}, "v1.0.0-rc.2", " v1.0.0-rc.1 v1.0.0-rc.2"},
+		{"example.com/incompatible", []string{"v2.0.0+incompatible", "v3.0.0+incompatible", older}, "v3.0.0+incompatible", " v2.0.0+incompatible v3.0.0+incompatible"},
+		{"example.com/compatible", []string{"v1.0.0", "v2.0.0+incompatible"}, "v1.0.0", " v1.0.0 v2.0.0+incompatible"},
+		{"example.com/retracted", []string{"v1.2.0"}, "v1.2.0", " v1.2.0"},
+		{"example.com/major/v2", []string{"v2.0.1-0.20240101000000-aaaaaaaaaaaa"}, "v2.0.1-0.20240101000000-aaaaaaaaaaaa", ""},
+	} {
+		for _, v := range tt.versions {
+			if strings.HasSuffix(v, "+incompatible") {
+				modules = append(modules, mirrortest.New(t, tt.path, v, "x.go", "package x\n"))
+			} else {
+				modules = append(modules, mirrortest.Simple(t, tt.path, v))
+			}
+		}
+		latest = append(latest, tt.path+" "+tt.latest)
+		versions = append(versions, tt.path+tt.list)
+	}
+	for _, m := range modules {
+		put(t, s, m)
+	}
 	work := t.TempDir()
 	env := append(os.Environ(), "GOPROXY=file://"+filepath.ToSlash(dir), "GONOSUMDB=*", "GONOPROXY=none", "GOPRIVATE=",
 		"GOFLAGS=-mod=mod -modcacherw", "GOMODCACHE="+t.TempDir(), "GOWORK=off", "GOTOOLCHAIN=local")
-	os.WriteFile(filepath.Join(work, "go.mod"), []byte("module x\n\ngo 1.20\n"), 0o600)
-	os.WriteFile(filepath.Join(work, "x.go"), []byte("package x\n\nimport _ \"example.com/Mixed\"\n"), 0o600)
-	for _, args := range [][]string{{"get", "example.com/Mixed@latest"}, {"build", "."}, {"list", "-m", "-versions", "example.com/Mixed"}} {
+	goRun := func(args ...string) string {
+		t.Helper()
 		cmd := exec.Command("go", args...)
 		cmd.Dir, cmd.Env = work, env
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("go %v: %v\n%s", args, err, out)
 		}
-		if args[0] == "list" && string(out) != "example.com/Mixed v1.1.0 v1.2.0\n" {
-			t.Errorf("go list -m -versions: %s", out)
+		return string(out)
+	}
+	os.WriteFile(filepath.Join(work, "go.mod"), []byte("module x\n\ngo 1.20\n"), 0o600)
+	os.WriteFile(filepath.Join(work, "x.go"), []byte("package x\n\nimport _ \"example.com/Mixed\"\n"), 0o600)
+	for query, want := range map[string][]string{"@latest": latest, "@upgrade": latest, "": versions} {
+		args := []string{"list", "-m"}
+		if query == "" {
+			args = append(args, "-versions")
+		}
+		for _, l := range latest {
+			path, _, _ := strings.Cut(l, " ")
+			args = append(args, path+query)
+		}
+		if got, want := goRun(args...), strings.Join(want, "\n")+"\n"; got != want {
+			t.Errorf("go %v:\n%swant\n%s", args, got, want)
 		}
 	}
-	data, err := os.ReadFile(filepath.Join(work, "go.mod"))
-	if err != nil || !strings.Contains(string(data), "example.com/Mixed v1.2.0") {
-		t.Errorf("go.mod: %s %v", data, err)
-	}
+	goRun("get", "example.com/Mixed@latest", "example.com/pseudo@latest")
+	goRun("build", ".")
 }

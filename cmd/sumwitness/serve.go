@@ -25,6 +25,7 @@ import (
 
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/listen"
 	"example.org/sumlog/internal/metrics"
 	"example.org/sumlog/witness"
 	"example.org/sumlog/witness/bastion"
@@ -201,13 +202,18 @@ func (s *server) listen() error {
 	if s.c.opts.listen == nowhere {
 		return nil
 	}
-	tcp, err := listen(s.c.opts.listen)
+	conns, err := connLimit()
 	if err != nil {
 		return err
 	}
-	ln := limit(tcp, connLimit())
+	tcp, err := listen.On(s.c.opts.listen)
+	if err != nil {
+		return err
+	}
+	ln := listen.New(tcp, conns, s.logger)
 	s.addr = ln.Addr()
-	s.http = newHTTPServer(ln.brief(s.front), s.logger)
+	s.http = newHTTPServer(s.front, s.logger)
+	ln.Attach(s.http)
 	s.running.Go(func() {
 		if s.cert == nil {
 			s.served <- s.http.Serve(ln)

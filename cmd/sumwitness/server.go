@@ -9,18 +9,16 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/descriptors"
 )
 
 const (
@@ -29,6 +27,10 @@ const (
 	maxWrite      = 60 * time.Second // of a checkpoint; includes the wait for its turn
 	maxIdle       = 2 * time.Minute
 	maxHeader     = 8 << 10
+
+	// Requests at a time on one connection of HTTP/2. A log has one or two under
+	// way; each may hold a body.
+	maxStreams = 32
 
 	// SIGTERM ends the process within 10 s.
 	maxDrain = 4 * time.Second // for requests under way
@@ -44,6 +46,7 @@ func newHTTPServer(h http.Handler, logger *slog.Logger) *http.Server {
 		WriteTimeout:      maxWrite,
 		IdleTimeout:       maxIdle,
 		MaxHeaderBytes:    maxHeader,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		// Failed handshakes and the like: anybody can make as many as he likes.
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
@@ -154,16 +157,19 @@ func (k *keyCheck) err(ctx context.Context) error {
 	return k.last
 }
 
-// listen listens on the address of -listen.
-func listen(addr string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, cli.Hint(fmt.Errorf("another process listens on %s", addr), "pass -listen with another port")
-	case errors.Is(err, syscall.EACCES):
-		return nil, cli.Hint(err, "ports below 1024 need a privilege; pass -listen with a higher one")
+// maxConns is how many connections there are at a time. With TLS this many take
+// some 100 MB; fewer would let others wait longer.
+const maxConns = 2048
+
+// connLimit is maxConns, or half of what the process may open if that is less. The
+// other half is for the state, peers, lists and logs.
+func connLimit() (int, error) {
+	const least = 64
+	files := descriptors.Limit()
+	if files < least {
+		return 0, cli.TooFewFiles(files, least)
 	}
-	return ln, err
+	return min(maxConns, files/2), nil
 }
 
 // recovered wraps a handler so that a panic is told to the operator and ends

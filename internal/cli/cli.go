@@ -156,6 +156,12 @@ type hintError struct {
 func (e *hintError) Error() string { return e.err.Error() }
 func (e *hintError) Unwrap() error { return e.err }
 
+// TooFewFiles is the error of a process that may not open as many files as it needs.
+func TooFewFiles(limit, need int) error {
+	return Hint(fmt.Errorf("the process may open only %d files, and it needs at least %d", limit, need),
+		"raise the limit, with ulimit -n or LimitNOFILE= in its unit")
+}
+
 // Hint adds a hint to err.
 func Hint(err error, format string, args ...any) error {
 	return &hintError{err, fmt.Sprintf(format, args...)}

@@ -4,7 +4,7 @@
 
 // Package metrics serves the metrics of a process to Prometheus, at /metrics on
 // a listener of their own: what they tell is the operator's, and the public
-// address shows none of it.
+// address shows none of it. It has 16 connections at most, see package listen.
 package metrics
 
 import (
@@ -19,7 +19,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"example.org/sumlog/internal/listen"
 )
+
+// maxConns is many for those who collect, and few among the descriptors.
+const maxConns = 16
 
 // Serve serves the metrics of the Go runtime, of the process and of cs at addr
 // until stop is called, which waits for it to end. An empty addr serves nothing.
@@ -49,10 +54,12 @@ func Serve(addr string, logger *slog.Logger, cs ...prometheus.Collector) (stop f
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
+	bounded := listen.New(ln, maxConns, logger)
+	bounded.Attach(srv)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(bounded); !errors.Is(err, http.ErrServerClosed) {
 			logger.Error("metrics are not served any more", "err", err)
 		}
 	}()

@@ -16,6 +16,8 @@ import (
 	"github.com/transparency-dev/tessera"
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
+
+	"example.org/sumlog/internal/descriptors"
 )
 
 // Batches: an append waits at most batchAge for company. Larger batches would
@@ -156,6 +158,12 @@ type added struct {
 
 // newSequencer starts Tessera over the directory that was checked.
 func newSequencer(l *Log) (*sequencer, error) {
+	if err := l.tree.lockable(); err != nil {
+		if descriptors.Short(err) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: log/ cannot be written: %w", ErrUnsafe, err)
+	}
 	if err := l.tree.writeScratch(); err != nil {
 		return nil, err
 	}
@@ -219,6 +227,10 @@ func startTessera(ctx context.Context, dir string) (tessera.AddFn, error) {
 
 // feed hands over one record after the other. Tessera ignores contexts and
 // blocks while two batches wait; only this goroutine waits with it.
+//
+// When Tessera cannot open its lock, it panics in a goroutine of its own. Who
+// starts the process leaves it enough descriptors; where the whole machine has
+// none, or the disk has become read-only, the record is refused before.
 func (s *sequencer) feed() {
 	defer close(s.added)
 	for {
@@ -226,12 +238,24 @@ func (s *sequencer) feed() {
 		case <-s.l.done:
 			return
 		case w := <-s.queue:
+			if err := s.l.tree.lockable(); err != nil {
+				s.l.putOff(w, err)
+				continue
+			}
 			s.feeding.Lock()
 			future := s.add(context.Background(), tessera.NewEntry(w.rec.Text()))
 			s.added <- added{w, future}
 			s.feeding.Unlock()
 		}
 	}
+}
+
+// putOff puts off w, which was queued and not handed over.
+func (l *Log) putOff(w *waiter, cause error) {
+	l.logger.Error("an entry cannot be stored", "err", cause)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settle(w, -1, fmt.Errorf("%w: the log cannot be written at the moment", ErrBusy))
 }
 
 // collect learns the indexes. It ends after the last future resolved, so that no

@@ -205,9 +205,18 @@ func (a *archive) lineAt(lo, at, end int64) (int64, []byte, error) {
 	r := bufio.NewReaderSize(io.NewSectionReader(a.f, begin, min(end-begin, maxLine)), block)
 	line, err := r.ReadBytes('\n')
 	if err != nil {
-		return 0, nil, fmt.Errorf("archive: at byte %d: %w", begin, errRotten)
+		return 0, nil, fmt.Errorf("archive: at byte %d: %w", begin, torn(err))
 	}
 	return begin, line, nil
+}
+
+// torn is the error of a line that could not be read: damage if it ends too early,
+// and not if the file could not be read just now.
+func torn(err error) error {
+	if err == io.EOF {
+		return errRotten
+	}
+	return err
 }
 
 // lines yields the lines of publications with a size larger than after, oldest
@@ -226,7 +235,7 @@ func (a *archive) lines(after, end int64) iter.Seq2[[]byte, error] {
 				return
 			}
 			if err != nil {
-				yield(nil, fmt.Errorf("archive: %w: %v", errRotten, err))
+				yield(nil, fmt.Errorf("archive: %w", torn(err)))
 				return
 			}
 			if !yield(line, nil) {

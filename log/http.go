@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"example.org/sumlog/internal/descriptors"
 )
 
 // MaxPage is the largest number of publications in one answer of /checkpoints.
@@ -93,6 +95,17 @@ func writeBytes(w http.ResponseWriter, r *http.Request, contentType, cache strin
 	}
 }
 
+// unread answers for what is there and could not be read: 503 if that passes.
+func (l *Log) unread(w http.ResponseWriter, what string, err error) {
+	l.logger.Error("could not be read", "what", what, "err", err)
+	if descriptors.Short(err) {
+		w.Header().Set("Retry-After", "5")
+		httpError(w, http.StatusServiceUnavailable, what+" could not be read, the server is short of files or memory")
+		return
+	}
+	httpError(w, http.StatusInternalServerError, what+" could not be read")
+}
+
 // serveArchive copies lines of the archive, which is in the form served.
 func (l *Log) serveArchive(w http.ResponseWriter, r *http.Request) {
 	after, limit := int64(-1), int64(MaxPage)
@@ -117,8 +130,13 @@ func (l *Log) serveArchive(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	left := min(limit, MaxPage)
+	page := min(limit, MaxPage)
+	left := page
 	for line, err := range l.archive.lines(after, l.shown.Load()) {
+		if err != nil && left == page {
+			l.unread(w, "the archive", err)
+			return
+		}
 		if err != nil {
 			// Bytes may be on their way, and a page that just ends would read
 			// as the end of the archive.
@@ -254,8 +272,7 @@ func (l *Log) serveTile(w http.ResponseWriter, r *http.Request, path string) {
 	data, err := l.tileData(id, size)
 	if err != nil {
 		h.Del("Etag")
-		l.logger.Error("tile", "path", path, "err", err)
-		httpError(w, http.StatusInternalServerError, "the tile could not be read")
+		l.unread(w, "the tile", err)
 		return
 	}
 	contentType := typeBinary

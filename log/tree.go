@@ -392,9 +392,21 @@ type treeState struct {
 
 const (
 	stateFile      = ".state/treeState"
+	stateLock      = ".state/treeState.lock"
 	versionFile    = ".state/version"
 	tesseraVersion = "1"
 )
+
+// lockable reports why Tessera could not open its lock just now. To close the file
+// gives up a lock that a batch of Tessera holds at this moment; it is there to keep
+// other processes out, which this log's own lock does.
+func (t tree) lockable() error {
+	f, err := os.OpenFile(filepath.Join(t.dir, stateLock), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
 
 // state returns what Tessera has integrated.
 func (t tree) state() (tlog.Tree, error) {

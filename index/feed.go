@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/sumlog/internal/descriptors"
 	"example.org/sumlog/internal/sqlite"
 	"golang.org/x/mod/module"
 )
@@ -278,11 +279,17 @@ func fail(w http.ResponseWriter, status int, text string) {
 	fmt.Fprintln(w, text)
 }
 
-// internal logs err and answers 500, or nothing to a client that has gone.
+// internal logs err and answers 500, 503 if it passes, or nothing to a client that
+// has gone.
 func (x *Index) internal(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		return
 	}
 	x.logger.Error("index request failed", "path", r.URL.Path, "err", err)
+	if descriptors.Short(sqlite.Shortage(err)) {
+		w.Header().Set("Retry-After", "5")
+		fail(w, http.StatusServiceUnavailable, "the server is short of files or memory, try again in a moment")
+		return
+	}
 	fail(w, http.StatusInternalServerError, "internal error; the server's log has the cause")
 }

@@ -308,10 +308,11 @@ const (
 func (x *Index) Find(m module.Version) (e log.Entry, found bool, err error) {
 	r, err := x.readers.get()
 	if err != nil {
-		return log.Entry{}, false, err
+		return log.Entry{}, false, sqlite.Shortage(err)
 	}
 	defer x.readers.put(r)
-	return r.find(m)
+	e, found, err = r.find(m)
+	return e, found, sqlite.Shortage(err)
 }
 
 // A Version is one version of a module in the log.
@@ -327,12 +328,12 @@ type Version struct {
 func (x *Index) Versions(path string, size int64) ([]Version, error) {
 	r, err := x.readers.get()
 	if err != nil {
-		return nil, err
+		return nil, sqlite.Shortage(err)
 	}
 	defer x.readers.put(r)
 	vs, err := r.versionsOf(path, size)
 	slices.SortFunc(vs, func(a, b Version) int { return cmp.Compare(a.Index, b.Index) })
-	return vs, err
+	return vs, sqlite.Shortage(err)
 }
 
 // origin returns the name of the log that made p: the first line of its

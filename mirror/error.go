@@ -20,6 +20,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"example.org/sumlog/internal/descriptors"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/admit"
 	"example.org/sumlog/mirror/store"
@@ -67,7 +68,7 @@ const (
 //	other statuses, garbage, wrong hashes   502
 //	upstream hangs                          504
 //	the work goes on; busy; shutting down   503, Retry-After
-//	disk full                               503, Retry-After
+//	out of descriptors, memory, disk        503, Retry-After
 //	anything else                           500
 //
 // The answer is a short paragraph of plain text, as the go command shows it to
@@ -101,6 +102,15 @@ func ErrorWriter(l *slog.Logger) func(w http.ResponseWriter, r *http.Request, er
 	}
 }
 
+// ours is an error of a part of this server. A file of its own that is missing says
+// nothing about a module; that it is short of something does say when to come back.
+func ours(part string, err error) error {
+	if descriptors.Short(err) {
+		return fmt.Errorf("%s: %w", part, err)
+	}
+	return fmt.Errorf("%s: %v", part, err)
+}
+
 // public returns what err means to a client, or nil if that is nobody's
 // business.
 func public(err error) *publicError {
@@ -114,6 +124,9 @@ func public(err error) *publicError {
 	switch {
 	case errors.As(err, &p):
 		return p
+	case descriptors.Short(err):
+		// Before all that it may have kept from being found out.
+		return &publicError{http.StatusServiceUnavailable, "the server is short of files or memory, try again in a moment", soon}
 	case errors.As(err, &mismatch):
 		return &publicError{status: http.StatusBadGateway, text: mismatch.Error()}
 	case errors.As(err, &conflict):

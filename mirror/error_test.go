@@ -90,6 +90,7 @@ func TestTable(t *testing.T) {
 		{"too large", up(0, 0, upstream.ErrTooLarge), 502, ""},
 		{"redirects", up(0, 0, errors.New("stopped after 10 redirects")), 502, ""},
 		{"hang", up(0, 0, context.DeadlineExceeded), 504, ""},
+		{"short", up(0, 0, os.NewSyscallError("socket", syscall.EMFILE)), 503, "5"},
 		{"full", &os.PathError{Op: "write", Path: "/secret/file", Err: syscall.ENOSPC}, 503, "30"},
 		{"off", upstream.ErrOff, 404, ""},
 		{"ours", errors.New("/secret/path is broken"), 500, ""},

@@ -243,7 +243,7 @@ func (h *Handler) file(w http.ResponseWriter, r *http.Request, q request) error 
 func (h *Handler) find(m module.Version) (log.Entry, bool, error) {
 	e, found, err := h.c.Names.Find(m)
 	if err != nil {
-		return log.Entry{}, false, fmt.Errorf("index: %v", err)
+		return log.Entry{}, false, ours("index", err)
 	}
 	return e, found && e.Index < h.c.Log.Published().Size, nil
 }
@@ -300,7 +300,7 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request, q request) error
 func (h *Handler) logged(path string) ([]index.Version, error) {
 	vs, err := h.c.Names.Versions(path, h.c.Log.Published().Size)
 	if err != nil {
-		return nil, fmt.Errorf("index: %v", err)
+		return nil, ours("index", err)
 	}
 	return vs, nil
 }

@@ -30,7 +30,7 @@ func (h *Handler) proof(w http.ResponseWriter, r *http.Request, q request) error
 	p := h.c.Log.Published()
 	hashes, err := h.c.Log.Inclusion(e.Index, p)
 	if err != nil {
-		return fmt.Errorf("log: %v", err)
+		return ours("log", err)
 	}
 	note, err := checkpoint.ParseNote(p.Checkpoint)
 	if err != nil {

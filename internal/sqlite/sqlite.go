@@ -32,8 +32,11 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"syscall"
 
 	sqlite3 "github.com/mattn/go-sqlite3"
+
+	"example.org/sumlog/internal/descriptors"
 )
 
 // A Value is an int64, float64, string, []byte or nil; an argument may be a bool
@@ -207,6 +210,21 @@ func Take[T any](v Value, to *T) error {
 func Is(err error, codes ...sqlite3.ErrNo) bool {
 	e, ok := errors.AsType[sqlite3.Error](err)
 	return ok && slices.Contains(codes, e.Code)
+}
+
+// Shortage returns err, as what the machine said if SQLite ran short of descriptors
+// or memory: see [descriptors.Short].
+func Shortage(err error) error {
+	e, ok := errors.AsType[sqlite3.Error](err)
+	switch {
+	case !ok:
+		return err
+	case e.Code == sqlite3.ErrNomem, e.ExtendedCode == sqlite3.ErrIoErrNoMem:
+		return fmt.Errorf("%w: %w", err, syscall.ENOMEM)
+	case descriptors.Short(e.SystemErrno):
+		return fmt.Errorf("%w: %w", err, e.SystemErrno)
+	}
+	return err
 }
 
 // IsDamage reports whether err says that the file is no sound database, or not

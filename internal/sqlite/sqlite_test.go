@@ -9,12 +9,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 
 	sqlite3 "github.com/mattn/go-sqlite3"
+
+	"example.org/sumlog/internal/descriptors"
 )
 
 // open opens a database of one table with the rows (1, "one") to (3, "three").
@@ -282,6 +287,31 @@ func TestIsDamage(t *testing.T) {
 	} {
 		if got := IsDamage(test.err); got != test.want {
 			t.Errorf("IsDamage(%v) = %v", test.err, got)
+		}
+	}
+}
+
+// TestShortage checks that what SQLite says of the machine is known as that, and
+// that a file that is missing stays an error of SQLite.
+func TestShortage(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{io.EOF, false},
+		{fmt.Errorf("x: %w", sqlite3.Error{Code: sqlite3.ErrCantOpen, SystemErrno: syscall.EMFILE}), true},
+		{sqlite3.Error{Code: sqlite3.ErrIoErr, SystemErrno: syscall.ENFILE}, true},
+		{sqlite3.Error{Code: sqlite3.ErrNomem}, true},
+		{sqlite3.Error{Code: sqlite3.ErrIoErr, ExtendedCode: sqlite3.ErrIoErrNoMem}, true},
+		{sqlite3.Error{Code: sqlite3.ErrCantOpen, SystemErrno: syscall.ENOENT}, false},
+	} {
+		got := Shortage(test.err)
+		if descriptors.Short(got) != test.want || test.err != nil && !strings.HasPrefix(got.Error(), test.err.Error()) {
+			t.Errorf("Shortage(%v) = %v", test.err, got)
+		}
+		if errors.Is(got, fs.ErrNotExist) {
+			t.Errorf("Shortage(%v) is absence", test.err)
 		}
 	}
 }

@@ -81,7 +81,8 @@ func TestResolution(t *testing.T) {
 	for _, m := range mods {
 		j.add(m.path, m.current)
 	}
-	j.judge()
+	j.lists()
+	j.tidy(j.paths)
 }
 
 // A madeModule is a module as an upstream has it.
@@ -337,8 +338,8 @@ func (j *judge) add(path, current string) {
 	}
 }
 
-// judge compares what the sides make of the modules.
-func (j *judge) judge() {
+// lists compares what the sides say of the modules.
+func (j *judge) lists() {
 	var queries []string
 	for _, p := range j.paths {
 		queries = append(queries, p+"@latest", p+"@upgrade")
@@ -355,7 +356,6 @@ func (j *judge) judge() {
 		}
 		j.compare("go "+strings.Join(args[:slices.Index(args, "-json")], " "), answers)
 	}
-	j.tidy(j.paths)
 }
 
 // compare compares two lists of modules.

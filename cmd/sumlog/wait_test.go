@@ -88,8 +88,9 @@ func TestSlowToolchain(t *testing.T) {
 	m := fmt.Sprintf("golang.org/toolchain@v0.0.1-go1.99.0.%s-%s", runtime.GOOS, runtime.GOARCH)
 	script := &fstest.MapFile{Data: []byte("#!/bin/sh\necho this is go1.99.0\n")}
 	up := slowUpstream(t, m, fstest.MapFS{
-		m + "/bin/go":    script,
-		m + "/bin/gofmt": script,
+		m + "/bin/go":     script,
+		m + "/bin/gofmt":  script,
+		m + "/lib/README": script,
 		m + "/pkg/tool/" + runtime.GOOS + "_" + runtime.GOARCH + "/compile": script,
 	}, 36*time.Second)
 	dir := filepath.Join(t.TempDir(), "d")

@@ -61,7 +61,7 @@ func TestLookupTable(t *testing.T) {
 		for pattern, path := range map[string]string{
 			"/sumdb/*" + lookup: lookup,         // the database, for an admission
 			"*" + lookup:        relay + lookup, // the database, relayed
-			"/" + strings.Replace(other, "@", "/@v/", 1) + ".info": "/lookup/" + other, // the module
+			"/" + strings.Replace(other, "@", "/@v/", 1) + ".*": "/lookup/" + other, // the module
 		} {
 			k.up.Fault(pattern, 0, row.fault)
 			want := row.status

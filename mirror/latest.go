@@ -52,6 +52,9 @@ func (h *Handler) latest(w http.ResponseWriter, r *http.Request, q request) erro
 	return nil
 }
 
+// errNoList says that nobody was asked for a list.
+var errNoList = notFound("no upstream was asked")
+
 // outdone reports whether a logged version may be later than the one of the .info
 // that upstream gave for the latest.
 func outdone(info []byte, logged []index.Version) bool {
@@ -72,13 +75,14 @@ func outdone(info []byte, logged []index.Version) bool {
 // stored.
 func (h *Handler) derive(ctx context.Context, q request, logged []index.Version) ([]byte, error) {
 	var listed []admit.Listed
+	err := error(errNoList)
 	if !q.cachedOnly {
-		var err error
-		if listed, err = h.c.Admission.List(ctx, q.path, len(logged) > 0); err != nil && len(logged) == 0 {
-			return nil, err
-		}
+		listed, err = h.c.Admission.List(ctx, q.path, len(logged) > 0)
 	}
-	versions := h.known(q.path, listed, logged)
+	if err != nil && len(logged) == 0 {
+		return nil, err
+	}
+	versions := h.known(q.path, listed, logged, err)
 	if len(versions) == 0 {
 		return nil, notFound("%s has no version", q.path)
 	}

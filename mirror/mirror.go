@@ -321,7 +321,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, q request) error 
 		return err
 	}
 	var b strings.Builder
-	for _, v := range h.known(q.path, listed, logged) {
+	for _, v := range h.known(q.path, listed, logged, err) {
 		if !module.IsPseudoVersion(v.Version) {
 			b.WriteString(v.Version)
 			b.WriteByte('\n')
@@ -331,24 +331,22 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, q request) error 
 	return nil
 }
 
-// known returns all versions that are listed or logged, sorted. A logged version
-// that is not listed counts only if its .info is stored, for without it a go
-// command that finds the version here can do nothing with it; if that leaves none,
-// all count.
-func (h *Handler) known(path string, listed []admit.Listed, logged []index.Version) []admit.Listed {
+// known returns all versions that are listed or logged, sorted. With a list of
+// upstream's that lacks a logged version, that counts only if its .info is stored: of
+// versions that others only require, a module cache has neither, and a go command
+// that finds the version here can do nothing with it.
+func (h *Handler) known(path string, listed []admit.Listed, logged []index.Version, listErr error) []admit.Listed {
 	all := slices.Clone(listed)
-	add := func(match func(version string) bool) {
-		for _, v := range logged {
-			if match(v.Version) {
-				l := admit.Listed{Version: v.Version}
-				l.Time, _ = module.PseudoVersionTime(v.Version)
-				all = append(all, l)
-			}
-		}
+	counts := func(string) bool { return true }
+	if listErr == nil {
+		counts = h.c.Store.Infos(path)
 	}
-	add(h.c.Store.Infos(path))
-	if len(all) == 0 {
-		add(func(string) bool { return true })
+	for _, v := range logged {
+		if counts(v.Version) {
+			l := admit.Listed{Version: v.Version}
+			l.Time, _ = module.PseudoVersionTime(v.Version)
+			all = append(all, l)
+		}
 	}
 	slices.SortStableFunc(all, func(a, b admit.Listed) int { return semver.Compare(a.Version, b.Version) })
 	// Of two the first stays, which the list names.

@@ -196,8 +196,8 @@ func TestCompute(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, rec, m.Record(t))
 		}
 		var bad *store.BadZipError
-		if err != nil && (!errors.As(err, &bad) || !bad.Whole) {
-			t.Errorf("%s: %v is no *BadZipError of a whole zip", tt.name, err)
+		if err != nil && (!errors.As(err, &bad) || bad.Whole != (tt.mod != "")) {
+			t.Errorf("%s: %v is no *BadZipError, or whole without a go.mod", tt.name, err)
 		}
 	}
 }

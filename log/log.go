@@ -142,7 +142,7 @@ type Config struct {
 	// Interval is the shortest time from one publication to the next.
 	Interval time.Duration
 
-	// Evidence, if set, keeps text that shows what somebody did wrong.
+	// Evidence, if set, keeps a file of package evidence.
 	Evidence func(kind string, text []byte)
 
 	// Auditors may hand in cosignatures of what is published.

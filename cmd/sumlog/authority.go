@@ -46,6 +46,7 @@ type authorityConfig struct {
 	upstreams upstreams
 	wait      time.Duration          // for a file
 	brief     time.Duration          // for all else; 0: as long as a request
+	flights   int                    // quick admissions at a time, 0: as many as usual
 	expect    func(log.Record) error // nil, or says which records not to log
 	logger    *slog.Logger
 	progress  func(done, total int64) // of the index
@@ -75,12 +76,12 @@ func openAuthority(c authorityConfig, l *log.Log) (a *authority, err error) {
 		return nil, err
 	}
 	evidence := keepEvidence(c.dir, c.logger)
-	if err := a.openUpstreams(c.upstreams, evidence); err != nil {
+	if err := a.openUpstreams(c.upstreams, c.flights*connsPerFlight, evidence); err != nil {
 		return nil, err
 	}
 	ac := admit.Config{
 		Log: l, Names: a.index, Store: a.store, Router: admit.Route(a.router),
-		Evidence: evidence, Logger: c.logger, Wait: c.wait, Brief: c.brief, Expect: c.expect,
+		Evidence: evidence, Logger: c.logger, Wait: c.wait, Brief: c.brief, Flights: c.flights, Expect: c.expect,
 	}
 	if a.db != nil { // a nil pointer in the interface would not be nil
 		ac.Database = a.db
@@ -96,11 +97,12 @@ func openIndex(dir string, rebuild bool, l *log.Log, logger *slog.Logger, progre
 	})
 }
 
-// openUpstreams makes the outside world reachable.
-func (a *authority) openUpstreams(u upstreams, evidence func(string, []byte)) (err error) {
-	a.client = upstream.NewClient(upstream.Config{Logger: a.logger})
+// openUpstreams makes the outside world reachable, by at most maxConns connections
+// for public and for private modules each.
+func (a *authority) openUpstreams(u upstreams, maxConns int, evidence func(string, []byte)) (err error) {
+	a.client = upstream.NewClient(upstream.Config{MaxConns: maxConns, Logger: a.logger})
 	public := a.client.Chain(u.public)
-	a.hidden = upstream.NewClient(upstream.Config{Shun: u.publicHosts(), Logger: a.logger})
+	a.hidden = upstream.NewClient(upstream.Config{Shun: u.publicHosts(), MaxConns: maxConns, Logger: a.logger})
 	if a.router, err = upstream.NewRouter(public, a.hidden.Chain(u.private), u.globs); err != nil {
 		return cli.UsageError(err.Error())
 	}

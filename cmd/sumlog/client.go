@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"example.org/sumlog/internal/lanes"
+	"example.org/sumlog/internal/listen"
 )
 
 // Work that a client causes is counted as its address's: of what all share, each
@@ -20,26 +21,20 @@ import (
 // withClient makes a connection's requests know their client. It is once a
 // connection, so that a request pays nothing.
 func withClient(ctx context.Context, conn net.Conn) context.Context {
-	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
+	peer, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil {
 		return ctx
 	}
-	return lanes.WithClient(ctx, clientKey(host))
+	return lanes.WithClient(ctx, clientKey(peer.Addr()))
 }
 
-// clientKey is what one client cannot change of its address: of an IPv6 address
-// the first half, for the rest is its own to choose.
-func clientKey(host string) string {
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return host
-	}
-	a = a.Unmap().WithZone("")
-	if a.Is4() || a.IsLoopback() {
+// clientKey names the client that an address belongs to. What is on this machine
+// stays apart, for it may be a proxy.
+func clientKey(a netip.Addr) string {
+	if a = a.Unmap().WithZone(""); a.IsLoopback() {
 		return a.String()
 	}
-	p, _ := a.Prefix(64)
-	return p.String()
+	return listen.Client(a).String()
 }
 
 // forwarded returns r as of the client that a reverse proxy on this machine names:
@@ -55,9 +50,9 @@ func forwarded(r *http.Request) *http.Request {
 		return r
 	}
 	last := values[len(values)-1]
-	last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
-	if _, err := netip.ParseAddr(last); err != nil {
+	a, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
+	if err != nil {
 		return r
 	}
-	return r.WithContext(lanes.WithClient(r.Context(), clientKey(last)))
+	return r.WithContext(lanes.WithClient(r.Context(), clientKey(a)))
 }

@@ -55,6 +55,10 @@ const (
 // openForWork opens an authority for a command other than serve, and a meter
 // for what the command will do.
 func (c *call) openForWork(ctx context.Context, what string, expect func(log.Record) error) (*authority, *cli.Meter, error) {
+	files, err := limits()
+	if err != nil {
+		return nil, nil, err
+	}
 	if err := c.inherit(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -69,7 +73,7 @@ func (c *call) openForWork(ctx context.Context, what string, expect func(log.Rec
 	}
 	m := c.Meter("reading log into index", logger)
 	a, err := openAuthority(authorityConfig{
-		dir: c.opts.dir, upstreams: ups, wait: importWait, brief: importWait, expect: expect, logger: logger, progress: m.Set,
+		dir: c.opts.dir, upstreams: ups, wait: importWait, brief: importWait, flights: files.flights, expect: expect, logger: logger, progress: m.Set,
 	}, l)
 	m.End()
 	if err != nil {

@@ -49,6 +49,7 @@ type kill struct {
 	t    *testing.T
 	args []string
 	up   *testupstream.Server
+	most int          // files that the server may open; 0: what this test may
 	next atomic.Int64 // number of the next module to ask for
 
 	mu    sync.Mutex
@@ -73,17 +74,17 @@ func newKill(t *testing.T, sumdb string) *kill {
 	if sumdb == "" {
 		sumdb = up.VKey
 	}
-	return &kill{
-		t:     t,
-		up:    up,
-		acked: map[string]string{},
-		args: []string{"serve", "-init", "-name", "sum.example.org", "-listen", "127.0.0.1:0",
-			"-dir", filepath.Join(t.TempDir(), "d"), "-upstream", up.URL, "-sumdb", sumdb, "-private", ""},
-	}
+	return &kill{t: t, up: up, acked: map[string]string{}, args: killArgs(t, up, sumdb)}
+}
+
+// killArgs is the command line of a server in a directory of its own.
+func killArgs(t *testing.T, up *testupstream.Server, sumdb string) []string {
+	return []string{"serve", "-init", "-name", "sum.example.org", "-listen", "127.0.0.1:0",
+		"-dir", filepath.Join(t.TempDir(), "d"), "-upstream", up.URL, "-sumdb", sumdb, "-private", ""}
 }
 
 // start starts a server. The URL comes once it serves, or the channel is closed.
-func (k *kill) start() (*process, <-chan string) { return startServer(k.t, k.args) }
+func (k *kill) start() (*process, <-chan string) { return startServer(k.t, k.most, k.args) }
 
 // round starts a server, asks it for new modules and old ones, and kills it.
 func (k *kill) round(after time.Duration) {

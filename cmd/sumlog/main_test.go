@@ -269,13 +269,16 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 
 // startServer starts sumlog with args outside a script. The URL comes once it
 // serves, or the channel is closed.
-func startServer(t *testing.T, args []string) (*process, <-chan string) {
+func startServer(t *testing.T, most int, args []string) (*process, <-chan string) {
 	t.Helper()
 	bin, err := exec.LookPath("sumlog")
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(bin, args...)
+	if most > 0 {
+		cmd = exec.Command("sh", append([]string{"-c", `ulimit -n "$0" && exec "$@"`, fmt.Sprint(most), bin}, args...)...)
+	}
 	cmd.Env = append(os.Environ(), "GOENV=off", "GOPROXY=off", "GOSUMDB=sum.golang.org")
 	p := &process{cmd: cmd, exited: make(chan error, 1)}
 	stderr, err := cmd.StderrPipe()
@@ -300,7 +303,7 @@ func serveNew(t *testing.T, flags ...string) string {
 	t.Helper()
 	args := []string{"serve", "-init", "-name", "sum.example.org", "-listen", "127.0.0.1:0",
 		"-dir", filepath.Join(t.TempDir(), "d"), "-private", ""}
-	p, urls := startServer(t, append(args, flags...))
+	p, urls := startServer(t, 0, append(args, flags...))
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
 		<-p.exited

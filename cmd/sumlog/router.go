@@ -97,35 +97,30 @@ func plain(w http.ResponseWriter, status int, text string) {
 	io.WriteString(w, text+"\n")
 }
 
-// Limits on how long an answer may take to be read by its client. A zip can be
-// large, and its client slow.
-const (
-	maxWrite    = 2 * time.Minute
-	maxWriteZip = time.Hour
-)
+// maxSkip is how long a body may take that nobody asked for.
+const maxSkip = 2 * time.Second
 
-// guarded wraps the handler of a server with what holds for all requests.
+// guarded wraps the handler of a server with what holds for all requests. Who asks
+// is [listen.ClientOf] of the request's context.
 func guarded(next http.Handler, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		takes := r.URL.Path == submission && r.Method == http.MethodPost
+		if !takes && r.ContentLength != 0 {
+			// Nobody reads it, and to skip it, as net/http does even where the
+			// connection then ends, could take as long as the client likes. This
+			// fails only where there is no connection, as in tests.
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxSkip))
+		}
 		if !takes && r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			plain(w, http.StatusMethodNotAllowed, "only GET and HEAD are served here")
 			return
 		}
 		if !takes && r.ContentLength != 0 {
-			// Nobody reads it, and to skip it could take as long as the
-			// client likes.
 			w.Header().Set("Connection", "close")
 			plain(w, http.StatusBadRequest, "a request has no body here")
 			return
 		}
-		limit := maxWrite
-		if strings.HasSuffix(r.URL.Path, ".zip") {
-			limit = maxWriteZip
-		}
-		// It fails only where there is no connection, as in tests.
-		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit))
 		out := &answer{ResponseWriter: w}
 		defer recovered(out, r, logger)
 		next.ServeHTTP(out, forwarded(r))

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/listen"
 	"example.org/sumlog/log"
 )
 
@@ -53,10 +54,7 @@ creates a log first if there is none.
 // admission and the zips.
 const (
 	maxReadHeader = 10 * time.Second
-	// Its end cancels the context of a request under way, so it is longer than
-	// any answer but a zip's, which does not look at its context.
-	maxRead = 5 * time.Minute
-	maxIdle = 2 * time.Minute
+	maxIdle       = 2 * time.Minute
 
 	maxInterval = 10 * time.Second // between publications
 	maxWait     = time.Hour        // for a file
@@ -69,6 +67,10 @@ const (
 
 func runServe(ctx context.Context, c *call) error {
 	if err := c.checkServe(); err != nil {
+		return err
+	}
+	files, err := limits()
+	if err != nil {
 		return err
 	}
 	if err := c.inherit(ctx); err != nil {
@@ -90,7 +92,7 @@ func runServe(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	ln, err := listen(c.opts.listen)
+	ln, err := listen.On(c.opts.listen)
 	if err == nil {
 		if err = c.refuseSelf(&ups, l.Name(), ln.Addr()); err != nil {
 			ln.Close()
@@ -108,14 +110,16 @@ func runServe(ctx context.Context, c *call) error {
 	}
 	defer stopMetrics()
 	s := newServer(l.Ready, logger)
+	bounded := listen.New(ln, files.conns, logger)
+	bounded.Attach(s.http)
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(ln) }()
+	go func() { served <- s.http.Serve(bounded) }()
 	m := c.Meter("reading log into index", logger)
 	var a *authority
 	opened := make(chan error, 1)
 	go func() {
 		var err error
-		a, err = openAuthority(authorityConfig{dir: c.opts.dir, upstreams: ups, wait: c.opts.wait, logger: logger, progress: m.Set}, l)
+		a, err = openAuthority(authorityConfig{dir: c.opts.dir, upstreams: ups, wait: c.opts.wait, flights: files.flights, logger: logger, progress: m.Set}, l)
 		opened <- err
 	}()
 	select {
@@ -209,18 +213,6 @@ func (c *call) ensure(ctx context.Context, ups *upstreams) error {
 	return err
 }
 
-// listen takes the address.
-func listen(addr string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, cli.Hint(fmt.Errorf("another process listens on %s", addr), "pass -listen with another port, such as 127.0.0.1:8071")
-	case errors.Is(err, syscall.EACCES):
-		return nil, cli.Hint(err, "ports below 1024 need a privilege; pass -listen with a higher one")
-	}
-	return ln, err
-}
-
 // greet says in five lines what runs and what to paste.
 func (c *call) greet(l *log.Log, addr net.Addr) {
 	at := "http://" + clientAddr(addr)
@@ -242,6 +234,9 @@ func clientAddr(addr net.Addr) string {
 }
 
 // A server answers from its first moment on, with 503 while it cannot serve.
+//
+// Nothing limits how long an answer may take as a whole: how long one waits for it
+// is the admission's matter, and who does not read it is the listener's.
 type server struct {
 	http   *http.Server
 	logger *slog.Logger
@@ -256,7 +251,6 @@ func newServer(ready func() error, logger *slog.Logger) *server {
 	s.http = &http.Server{
 		Handler:           guarded(s, logger),
 		ReadHeaderTimeout: maxReadHeader,
-		ReadTimeout:       maxRead,
 		IdleTimeout:       maxIdle,
 		ConnContext:       withClient,
 		MaxHeaderBytes:    maxHeader,

@@ -151,7 +151,11 @@ func New(ln net.Listener, most int, logger *slog.Logger) *Listener {
 // one client may have. It comes after everything else was set.
 func (l *Listener) Attach(srv *http.Server) {
 	srv.ConnState = l.state
+	more := srv.ConnContext
 	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if more != nil {
+			ctx = more(ctx, c)
+		}
 		return context.WithValue(ctx, connKey{}, unwrap(c))
 	}
 	srv.Handler = l.fair(srv.Handler)

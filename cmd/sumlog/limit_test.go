@@ -11,7 +11,7 @@ import "testing"
 func TestDivide(t *testing.T) {
 	for _, cpus := range []int{1, 4, 64} {
 		var last budget
-		for limit := range 10_000 {
+		for limit := range 12_000 {
 			b, err := divide(limit, cpus)
 			if err != nil {
 				if last != (budget{}) {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"example.org/sumlog/internal/testupstream"
 )
@@ -49,6 +50,9 @@ func TestLookupTable(t *testing.T) {
 	defer func() {
 		p.cmd.Process.Kill()
 		<-p.exited
+		if t.Failed() {
+			t.Logf("the server said:\n%s", p.text())
+		}
 	}()
 	url, ok := <-urls
 	if !ok {
@@ -285,5 +289,37 @@ func TestAbsenceTable(t *testing.T) {
 	}
 	if _, err := fetchOK(url + "/example.com/notlogged/@v/v1.0.0.zip"); err != nil {
 		t.Errorf("what the database has come to know: %v", err)
+	}
+}
+
+// TestDatabasePlace shows that what an upstream says of a module is not taken for
+// what it says of the database: here, that it does not carry it, after which the
+// database would be looked for at its own host for ever.
+func TestDatabasePlace(t *testing.T) {
+	t.Parallel()
+	up, err := testupstream.New("sum.example.net", fstest.MapFS{
+		"example.com/there@v1.0.0/go.mod": {Data: []byte("module example.com/there\n")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(up.Stop)
+	// The absence of the module is known first.
+	up.Fault("/sumdb/*/supported", 1, func(w http.ResponseWriter, r *http.Request, right http.HandlerFunc, _ <-chan struct{}) {
+		select {
+		case <-time.After(300 * time.Millisecond):
+			right(w, r)
+		case <-r.Context().Done():
+		}
+	})
+	url := serveNew(t, "-upstream", up.URL, "-sumdb", up.VKey)
+	if status, err := statusOf(url + "/lookup/example.com/missing@v1.0.0"); err != nil || status != 404 {
+		t.Errorf("a missing module: %d, %v", status, err)
+	}
+	if _, err := fetchOK(url + "/lookup/example.com/there@v1.0.0"); err != nil {
+		t.Errorf("after that: %v", err)
+	}
+	if n := len(up.Requests("/sumdb/*/lookup/example.com/there*")); n != 1 {
+		t.Errorf("the database was asked %d times through the upstream", n)
 	}
 }

@@ -143,7 +143,7 @@ func (f *flights) do(ctx context.Context, key string, fetch func() ([]byte, erro
 		select {
 		case <-other.done:
 		case <-ctx.Done():
-			return nil, &Error{URL: key, Err: context.Cause(ctx)}
+			return nil, &Error{URL: key, Err: ctx.Err()}
 		}
 		if !other.abandoned {
 			return other.data, other.err
@@ -190,7 +190,7 @@ func (s *slot[T]) get(ctx context.Context, life, pause time.Duration, learn func
 	case s.sem <- struct{}{}:
 	case <-ctx.Done():
 		var zero T
-		return zero, &Error{URL: "public checksum database", Err: context.Cause(ctx)}
+		return zero, &Error{URL: "public checksum database", Err: ctx.Err()}
 	}
 	defer func() { <-s.sem }()
 	if s.known {

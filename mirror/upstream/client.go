@@ -163,7 +163,7 @@ func (c *Client) get(ctx context.Context, u *url.URL, user *url.Userinfo, limit 
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return &Error{URL: name, Err: context.Cause(ctx)}
+			return &Error{URL: name, Err: ctx.Err()}
 		}
 	}
 }
@@ -203,14 +203,20 @@ func transient(e *Error) bool {
 
 // try does one exchange. Its errors are *Error, except those of w.
 func (c *Client) try(ctx context.Context, u *url.URL, user *url.Userinfo, limit int64, w io.Writer) error {
+	asked := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timer := time.AfterFunc(c.header, func() { cancel(outbound.ErrSilent) })
 	defer timer.Stop()
 
 	fail := func(err error) error {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
+		switch {
+		case asked.Err() != nil:
+			// Not its cause: that may be what another upstream said, its 404 even,
+			// and is not to be taken for what this one says.
+			err = asked.Err()
+		case ctx.Err() != nil:
+			err = context.Cause(ctx) // ours: silent, or slow
 		}
 		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err // its URL may be that of a redirect, with a signature in it

@@ -7,6 +7,7 @@ package upstream
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -334,4 +335,16 @@ func FuzzErrorText(f *testing.F) {
 			t.Errorf("errorText(%q, %q) = %q", kind, body, s)
 		}
 	})
+}
+
+// TestCause shows that what somebody else said, for which a request was called off,
+// is not taken for what its upstream said.
+func TestCause(t *testing.T) {
+	s := newSource(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(50*time.Millisecond, func() { cancel(&Error{URL: "another", Status: 404}) })
+	_, err := s.Get(ctx, "file", 100)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || !errors.Is(err, context.Canceled) {
+		t.Errorf("Get = %v", err)
+	}
 }

@@ -16,7 +16,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/mod/sumdb/dirhash"
 )
 
 // graphModule is what the go command's module requires, at its latest version.
@@ -95,6 +98,11 @@ func (b *bench) download(g *graph, proxy, sumdb string) (float64, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
+	return b.downloadTo(dir, g, proxy, sumdb)
+}
+
+// downloadTo leaves what was downloaded in the modcache below dir.
+func (b *bench) downloadTo(dir string, g *graph, proxy, sumdb string) (float64, error) {
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(g.mod), 0o644); err != nil {
 		return 0, err
 	}
@@ -111,21 +119,31 @@ func (b *bench) download(g *graph, proxy, sumdb string) (float64, error) {
 	return took, err
 }
 
-func countZips(dir string) (n int, bytes int64, err error) {
-	err = filepath.WalkDir(filepath.Join(dir, "cache", "download"), func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(d.Name()) != ".zip" {
-			return err
-		}
-		fi, err := d.Info()
-		if err != nil {
-			return err
-		}
+func countZips(modcache string) (n int, bytes int64, err error) {
+	err = eachZip(modcache, func(_ string, fi fs.FileInfo) error {
 		n++
 		bytes += fi.Size()
 		return nil
 	})
 	return n, bytes, err
 }
+
+// eachZip calls f for the zips of a module cache.
+func eachZip(modcache string, f func(name string, fi fs.FileInfo) error) error {
+	return filepath.WalkDir(downloads(modcache), func(name string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(name) != ".zip" {
+			return err
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return err
+		}
+		return f(name, fi)
+	})
+}
+
+// downloads is the part of a module cache that is a GOPROXY tree.
+func downloads(modcache string) string { return filepath.Join(modcache, "cache", "download") }
 
 // measureCold compares the first download through a new sumlog with one straight
 // from upstream, both with the public database's verification.
@@ -145,23 +163,110 @@ func measureCold(b *bench) error {
 		func() (float64, error) { return b.download(g, g.upstream, g.sumdb) })
 }
 
-// fill downloads through a new sumlog.
-func (b *bench) fill(g *graph) (float64, error) {
-	temp, err := b.newDir("graph")
+// measureFill is measureCold with an upstream on this machine, which is as fast
+// as can be: what is left is sumlog's own. Its CPU time is compared with that of
+// x/mod's hash of the same zips, which inflates them once.
+func measureFill(b *bench) error {
+	g, err := b.goGraph()
+	if err != nil {
+		return err
+	}
+	dir, err := b.newDir("local")
+	if err != nil {
+		return err
+	}
+	if _, err := b.downloadTo(dir, g, g.upstream, g.sumdb); err != nil {
+		return fmt.Errorf("%w: %w", errSkip, err)
+	}
+	modcache := filepath.Join(dir, "modcache")
+	upstream, err := b.floor(floorSpec{Tree: downloads(modcache)})
+	if err != nil {
+		return err
+	}
+	defer upstream.close()
+	local := *g
+	local.upstream, local.sumdb = upstream.url(), "off"
+	rounds := 7
+	if b.short {
+		rounds = 1
+	}
+	var cpu, floor []float64
+	err = b.compareTimes("cold `go mod download all`, upstream on this machine; floor: straight from it, unverified", rounds, 1.1,
+		func() (float64, error) {
+			took, used, err := b.fillUsing(&local)
+			cpu = append(cpu, used.Seconds())
+			return took, err
+		},
+		func() (float64, error) {
+			used, err := hashZips(modcache)
+			if err != nil {
+				return 0, err
+			}
+			floor = append(floor, used.Seconds())
+			return b.download(&local, local.upstream, "off")
+		})
+	if err != nil {
+		return err
+	}
+	x, y := median(cpu), median(floor)
+	seconds := func(x float64) string { return fmt.Sprintf("%.2f s", x) }
+	b.table.add(atMost("CPU of sumlog for it; floor: inflate and hash the zips once (x/mod)", seconds(x), seconds(y), x/y, 1.25))
+	return nil
+}
+
+// hashZips returns the CPU time that x/mod's hash of all zips of a module cache
+// takes.
+func hashZips(modcache string) (time.Duration, error) {
+	begin, err := ownCPU()
 	if err != nil {
 		return 0, err
+	}
+	err = eachZip(modcache, func(name string, _ fs.FileInfo) error {
+		_, err := dirhash.HashZip(name, dirhash.Hash1)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	end, err := ownCPU()
+	return end - begin, err
+}
+
+// ownCPU is the CPU time of this process.
+func ownCPU() (time.Duration, error) {
+	var u syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), err
+}
+
+// fill downloads through a new sumlog.
+func (b *bench) fill(g *graph) (float64, error) {
+	took, _, err := b.fillUsing(g)
+	return took, err
+}
+
+// fillUsing is fill, and returns the CPU time that sumlog used for it.
+func (b *bench) fillUsing(g *graph) (took float64, used time.Duration, err error) {
+	temp, err := b.newDir("graph")
+	if err != nil {
+		return 0, 0, err
 	}
 	dir := filepath.Join(temp, "sumlog")
 	s, err := b.serve(dir, "-init", "-upstream", g.upstream, "-sumdb", g.sumdb, "-private", "")
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer s.close()
-	took, err := b.through(g, s, dir)
-	if err == nil {
-		g.filled = dir
+	begin, err := s.cpu()
+	if err != nil {
+		return 0, 0, err
 	}
-	return took, err
+	if took, err = b.through(g, s, dir); err != nil {
+		return 0, 0, err
+	}
+	g.filled = dir
+	end, err := s.cpu()
+	return took, end - begin, err
 }
 
 // through downloads through the sumlog on dir, verified by its own database.

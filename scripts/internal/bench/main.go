@@ -66,6 +66,7 @@ var parts = []part{
 	{"quorum", measureQuorum},
 	{"verify", measureVerify},
 	{"audit", measureAudit},
+	{"fill", measureFill},
 	{"cold", measureCold},
 	{"warm", measureWarm},
 }

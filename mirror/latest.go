@@ -52,9 +52,6 @@ func (h *Handler) latest(w http.ResponseWriter, r *http.Request, q request) erro
 	return nil
 }
 
-// errNoList says that nobody was asked for a list.
-var errNoList = notFound("no upstream was asked")
-
 // outdone reports whether a logged version may be later than the one of the .info
 // that upstream gave for the latest.
 func outdone(info []byte, logged []index.Version) bool {
@@ -74,30 +71,68 @@ func outdone(info []byte, logged []index.Version) bool {
 // derive returns the .info of the latest version of all that is listed, logged and
 // stored.
 func (h *Handler) derive(ctx context.Context, q request, logged []index.Version) ([]byte, error) {
-	var listed []admit.Listed
-	err := error(errNoList)
-	if !q.cachedOnly {
-		listed, err = h.c.Admission.List(ctx, q.path, len(logged) > 0)
+	var latest admit.Listed
+	if q.cachedOnly {
+		if len(logged) == 0 {
+			return nil, notFound("%s is not in this mirror: temporarily unavailable", q.path)
+		}
+		latest = loggedLatest(logged)
+	} else {
+		listed, err := h.c.Admission.List(ctx, q.path, len(logged) > 0)
+		if err != nil && len(logged) == 0 {
+			return nil, err
+		}
+		latest = choice{
+			path:  q.path,
+			goMod: func(version string) []byte { return h.goMod(ctx, version, q.path) },
+		}.pick(h.known(q.path, listed, logged, err), listed)
 	}
-	if err != nil && len(logged) == 0 {
-		return nil, err
-	}
-	versions := h.known(q.path, listed, logged, err)
-	if len(versions) == 0 {
-		return nil, notFound("%s has no version", q.path)
-	}
-	latest := choice{
-		path:  q.path,
-		goMod: func(version string) []byte { return h.goMod(ctx, q, version) },
-	}.pick(versions, listed)
 	if latest.Version == "" {
-		return nil, notFound("%s has no version of which it is known when it was made", q.path)
+		return nil, notFound("%s has no version that could be the latest", q.path)
 	}
 	at, err := h.timeOf(ctx, q, latest, logged)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(store.VersionInfo{Version: latest.Version, Time: at})
+}
+
+// loggedLatest returns the latest of what is logged, as it is below /cached-only/,
+// where an auditor who has the log and nothing else must be able to say what it is:
+// the highest release, else the highest prerelease, else the newest pseudo-version. A
+// version without a go.mod of its major version (+incompatible) comes after those
+// with one.
+func loggedLatest(logged []index.Version) admit.Listed {
+	best := slices.MaxFunc(logged, func(a, b index.Version) int {
+		if c := rank(a.Version) - rank(b.Version); c != 0 {
+			return c
+		}
+		if c := pseudoTime(a.Version).Compare(pseudoTime(b.Version)); c != 0 {
+			return c
+		}
+		return semver.Compare(a.Version, b.Version)
+	})
+	return admit.Listed{Version: best.Version, Time: pseudoTime(best.Version)}
+}
+
+// pseudoTime returns the time of a pseudo-version, and zero for others.
+func pseudoTime(version string) time.Time {
+	t, _ := module.PseudoVersionTime(version)
+	return t
+}
+
+func rank(version string) int {
+	n := 4
+	switch {
+	case module.IsPseudoVersion(version):
+		n = 0
+	case semver.Prerelease(version) != "":
+		n = 2
+	}
+	if semver.Build(version) == "" {
+		n++
+	}
+	return n
 }
 
 // A choice is what choosing the latest version of a module needs to know.
@@ -205,16 +240,13 @@ func within(retracted []*modfile.Retract, version string) bool {
 
 // goMod returns the go.mod of a version: the stored one, or the one that upstream
 // gives, or nil.
-func (h *Handler) goMod(ctx context.Context, q request, version string) []byte {
-	m := module.Version{Path: q.path, Version: version}
+func (h *Handler) goMod(ctx context.Context, version, path string) []byte {
+	m := module.Version{Path: path, Version: version}
 	e, found, err := h.find(m)
 	if err == nil && found {
 		if data, err := h.c.Store.ReadMod(ctx, e.Record); err == nil {
 			return data
 		}
-	}
-	if q.cachedOnly {
-		return nil
 	}
 	data, err := h.c.Admission.Mod(ctx, m, true)
 	if err != nil {

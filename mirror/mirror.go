@@ -343,9 +343,7 @@ func (h *Handler) known(path string, listed []admit.Listed, logged []index.Versi
 	}
 	for _, v := range logged {
 		if counts(v.Version) {
-			l := admit.Listed{Version: v.Version}
-			l.Time, _ = module.PseudoVersionTime(v.Version)
-			all = append(all, l)
+			all = append(all, admit.Listed{Version: v.Version, Time: pseudoTime(v.Version)})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b admit.Listed) int { return semver.Compare(a.Version, b.Version) })

@@ -26,7 +26,7 @@
 //	    (D1 and D3 are made under /cached-only/ too, on what is stored)
 //	D9  the record is that of the public database, where that knows the version
 //	V1  @v/list has what is logged but pseudo-versions: under /cached-only/ that and
-//	    nothing else, elsewhere that at least
+//	    nothing else, elsewhere that at least, but for versions without a .info there
 //	V2  @latest under /cached-only/ is the latest of what is logged
 //	V3  the feed (/index) has each entry once, in the order of the log, at strictly
 //	    increasing times, which are those of the archive: the time of an entry is

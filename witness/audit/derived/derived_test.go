@@ -311,3 +311,33 @@ func TestTemporary(t *testing.T) {
 		t.Errorf("%v %v", files, err)
 	}
 }
+
+// A list may leave out what has no .info there, and only that: below /cached-only/
+// it may not.
+func TestLeftOut(t *testing.T) {
+	for _, tt := range []struct {
+		cached, info bool
+		want         report.Result
+	}{
+		{false, false, report.Warning},
+		{false, true, report.Misbehaviour},
+		{true, false, report.Misbehaviour},
+	} {
+		r := newRig(t, testauthority.Config{})
+		r.a.Tamper(func(path string, _ url.Values, status int, body []byte) (int, []byte) {
+			path = strings.TrimPrefix(path, "/")
+			cached := strings.HasPrefix(path, cachedOnly)
+			switch {
+			case strings.HasSuffix(path, "/@v/list") && cached == tt.cached:
+				_, rest, _ := strings.Cut(string(body), "\n")
+				return status, []byte(rest)
+			case strings.HasSuffix(path, ".info") && !cached && !tt.info:
+				return http.StatusNotFound, []byte("not found\n")
+			}
+			return status, body
+		})
+		if d := r.audit(func(c *Config) { c.Sample = -1 }).checks["V1"]; d.Result != tt.want {
+			t.Errorf("%+v: %+v", tt, d)
+		}
+	}
+}

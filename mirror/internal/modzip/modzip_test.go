@@ -168,7 +168,8 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// TestModules has the real modules that this one needs.
+// TestModules has the real modules that this one needs, the large ones where there
+// is time.
 func TestModules(t *testing.T) {
 	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
 	if err != nil {
@@ -186,6 +187,9 @@ func TestModules(t *testing.T) {
 			return err
 		}
 		if m.Version, err = module.UnescapeVersion(version); err != nil {
+			return err
+		}
+		if fi, err := d.Info(); err != nil || fi.Size() > int64(rounds(10<<20)) {
 			return err
 		}
 		data, err := os.ReadFile(name)

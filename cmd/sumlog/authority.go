@@ -72,11 +72,11 @@ func openAuthority(c authorityConfig, l *log.Log) (a *authority, err error) {
 	if err := l.Start(a.index); err != nil {
 		return nil, err
 	}
-	if a.store, err = store.Open(store.Config{Dir: filepath.Join(c.dir, mirrorDir), Logger: c.logger}); err != nil {
-		return nil, err
-	}
 	evidence := keepEvidence(c.dir, c.logger)
 	if err := a.openUpstreams(c.upstreams, c.flights*connsPerFlight, evidence); err != nil {
+		return nil, err
+	}
+	if a.store, err = store.Open(store.Config{Dir: filepath.Join(c.dir, mirrorDir), Private: a.router.IsPrivate, Logger: c.logger}); err != nil {
 		return nil, err
 	}
 	ac := admit.Config{

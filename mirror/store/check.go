@@ -15,6 +15,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -97,17 +98,17 @@ func (s *Store) check(ctx context.Context, f *os.File, rec log.Record, k Kind, i
 	switch k {
 	case Zip:
 		if got, _, err = s.hashZip(ctx, f, id.size, rec.Module); err == nil && got == want(rec, k) {
-			return s.sumZip(ctx, f, id.size)
+			return s.sumZip(ctx, f, id.size, rec.Module)
 		}
 	case Mod:
-		got, sum, err = s.checkSmall(ctx, f, min(id.size, MaxMod+1), func(data []byte) (string, error) {
+		got, sum, err = checkSmall(ctx, s.rooms(rec.Module).small, f, min(id.size, MaxMod+1), func(data []byte) (string, error) {
 			if len(data) > MaxMod {
 				return "", fmt.Errorf("go.mod of %d bytes", id.size)
 			}
 			return hashMod(data)
 		})
 	case Info:
-		got, sum, err = s.checkSmall(ctx, f, min(id.size, MaxInfo+1), func(data []byte) (string, error) {
+		got, sum, err = checkSmall(ctx, s.rooms(rec.Module).small, f, min(id.size, MaxInfo+1), func(data []byte) (string, error) {
 			_, err := ParseInfo(data, rec.Module)
 			return "", err
 		})
@@ -127,8 +128,8 @@ func (s *Store) check(ctx context.Context, f *os.File, rec log.Record, k Kind, i
 
 // checkSmall reads the size bytes of a .mod or .info and returns what hash says
 // of them, and their hex SHA-256.
-func (s *Store) checkSmall(ctx context.Context, f *os.File, size int64, hash func([]byte) (string, error)) (got, sum string, err error) {
-	leave, err := s.small.enter(ctx)
+func checkSmall(ctx context.Context, r room, f *os.File, size int64, hash func([]byte) (string, error)) (got, sum string, err error) {
+	leave, err := r.enter(ctx)
 	if err != nil {
 		return "", "", err
 	}
@@ -164,6 +165,25 @@ func (r room) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
+// Rooms are for those who read files. Each kind has as many places as there are
+// processors and waits for no other: a .mod is not held up by zips, nor a zip of some
+// kilobytes by those of hundreds of megabytes. (A zip with a large directory is in
+// two.)
+type rooms struct{ small, light, heavy, directory room }
+
+func newRooms() rooms {
+	procs := runtime.GOMAXPROCS(0)
+	return rooms{make(room, procs), make(room, procs), make(room, procs), make(room, 1)}
+}
+
+// rooms returns those for the files of m.
+func (s *Store) rooms(m module.Version) *rooms {
+	if s.isPrivate != nil && s.isPrivate(m.Path) {
+		return &s.private
+	}
+	return &s.public
+}
+
 // A light zip is checked in some milliseconds. It is of that many bytes at most,
 // and its files are.
 const (
@@ -181,11 +201,11 @@ var errHeavy = errors.New("zip with large files")
 // hashZip checks that f is a zip of m, and returns its h1 hash and its go.mod.
 func (s *Store) hashZip(ctx context.Context, f io.ReaderAt, size int64, m module.Version) (h1 string, goMod []byte, err error) {
 	if size <= lightZip {
-		if h1, goMod, err = s.hashZipIn(ctx, s.light, lightFiles, f, size, m); err != errHeavy {
+		if h1, goMod, err = s.hashZipIn(ctx, s.rooms(m).light, lightFiles, f, size, m); err != errHeavy {
 			return h1, goMod, err
 		}
 	}
-	return s.hashZipIn(ctx, s.heavy, MaxZip, f, size, m)
+	return s.hashZipIn(ctx, s.rooms(m).heavy, MaxZip, f, size, m)
 }
 
 func (s *Store) hashZipIn(ctx context.Context, r room, limit int64, f io.ReaderAt, size int64, m module.Version) (h1 string, goMod []byte, err error) {
@@ -196,7 +216,7 @@ func (s *Store) hashZipIn(ctx context.Context, r room, limit int64, f io.ReaderA
 	if z.Directory() > largeDirectory {
 		// One at a time. It is entered first, so that who waits here takes no
 		// place of those with fewer files.
-		leave, err := s.directory.enter(ctx)
+		leave, err := s.rooms(m).directory.enter(ctx)
 		if err != nil {
 			return "", nil, err
 		}
@@ -217,10 +237,10 @@ func (s *Store) hashZipIn(ctx context.Context, r room, limit int64, f io.ReaderA
 }
 
 // sumZip returns the hex SHA-256 of a zip.
-func (s *Store) sumZip(ctx context.Context, f *os.File, size int64) (string, error) {
-	r := s.heavy
+func (s *Store) sumZip(ctx context.Context, f *os.File, size int64, m module.Version) (string, error) {
+	r := s.rooms(m).heavy
 	if size <= lightZip {
-		r = s.light
+		r = s.rooms(m).light
 	}
 	leave, err := r.enter(ctx)
 	if err != nil {

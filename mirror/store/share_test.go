@@ -105,6 +105,34 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// TestSides has every place taken in which the files of public modules are checked:
+// those of private ones do not wait.
+func TestSides(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := stored(t, s, "v1.0.0", lightFiles+1)
+	s.Close()
+	if s, err = Open(Config{Dir: dir, Private: func(path string) bool { return path == "example.com/a" }}); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, r := range []room{s.public.small, s.public.light, s.public.heavy, s.public.directory} {
+		for range cap(r) {
+			r <- struct{}{}
+		}
+	}
+	for _, k := range []Kind{Info, Mod, Zip} {
+		f, _, err := s.Open(t.Context(), rec, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+}
+
 // TestRooms has every place taken in which large zips are checked, as after a
 // restart with many asked for at once: small files, be they of the same version,
 // and small zips wait for none of them.
@@ -120,8 +148,8 @@ func TestRooms(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	for range cap(s.heavy) {
-		s.heavy <- struct{}{}
+	for range cap(s.public.heavy) {
+		s.public.heavy <- struct{}{}
 	}
 	ctx, leave := context.WithCancel(t.Context())
 	waits := make(chan error)
@@ -157,7 +185,7 @@ func TestRooms(t *testing.T) {
 	if err := <-waits; !errors.Is(err, context.Canceled) {
 		t.Errorf("who left got %v", err)
 	}
-	<-s.heavy
+	<-s.public.heavy
 	f, _, err := s.Open(t.Context(), large, Zip)
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +200,7 @@ func TestLargeDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	s.directory <- struct{}{}
+	s.public.directory <- struct{}{}
 	m := module.Version{Path: "example.com/a", Version: "v1.0.0"}
 	z, err := s.NewZip(m)
 	if err != nil {
@@ -194,7 +222,7 @@ func TestLargeDirectories(t *testing.T) {
 	if _, err := s.Compute(ctx, z, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a second one got %v", err)
 	}
-	<-s.directory
+	<-s.public.directory
 	if _, err := s.Compute(t.Context(), z, nil); !errors.As(err, new(*BadZipError)) {
 		t.Errorf("later: %v", err)
 	}

@@ -61,7 +61,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -113,6 +112,10 @@ type Config struct {
 	// Dir is the directory; it is made if it is missing, its parent is not.
 	Dir string
 
+	// Private says which modules are private. Their files and those of the others
+	// are checked in rooms apart, so that neither wait for the other. Nil: none.
+	Private func(path string) bool
+
 	// Logger gets a line for each file found damaged. Nil discards.
 	Logger *slog.Logger
 }
@@ -128,13 +131,11 @@ type Store struct {
 	// while files get names, and never while one is read.
 	locks keyed
 
-	// Rooms for those who read files. Each kind has as many places as there are
-	// processors and waits for no other: a .mod is not held up by zips, nor a
-	// zip of some kilobytes by those of hundreds of megabytes. (A zip with a
-	// large directory is in two.)
-	small, light, heavy, directory room
-	checks                         checks
-	stop                           context.CancelFunc // of checks
+	isPrivate       func(path string) bool
+	public, private rooms
+
+	checks checks
+	stop   context.CancelFunc // of checks
 }
 
 // A key is a file of a module version.
@@ -175,16 +176,14 @@ func Open(c Config) (*Store, error) {
 	if l == nil {
 		l = slog.New(slog.DiscardHandler)
 	}
-	procs := runtime.GOMAXPROCS(0)
 	ctx, stop := context.WithCancel(context.Background())
 	return &Store{
 		root:      root,
 		log:       l,
 		memo:      lru.New[key, checked](maxMemo, nil),
-		small:     make(room, procs),
-		light:     make(room, procs),
-		heavy:     make(room, procs),
-		directory: make(room, 1),
+		isPrivate: c.Private,
+		public:    newRooms(),
+		private:   newRooms(),
 		checks:    checks{ctx: ctx},
 		stop:      stop,
 	}, nil

@@ -86,9 +86,10 @@ const patchSize = 64 << 10
 
 // A client is whoever comes from one address.
 type client struct {
-	addr  netip.Addr
-	conns int
-	busy  int
+	addr   netip.Addr
+	conns  int
+	served int             // requests that have their turn
+	queue  []chan struct{} // requests that wait for it, in order; closed when it comes
 }
 
 // A conn is a connection. It embeds the TCP connection itself: net/http ends one
@@ -103,10 +104,15 @@ type conn struct {
 	busy   bool
 	since  time.Time // when it became busy or quiet
 	ended  time.Time // when it was closed for another one; zero: it was not
-	acked  uint64    // what the client has taken
-	moved  time.Time // when it last took anything, or had nothing to take
-	mark   uint64    // what it had taken at read
-	read   time.Time // when it last took a patch, or had nothing to take
+
+	// What looks have seen. What happened since the last one is not known, and is
+	// held against nobody.
+	seen    time.Time // when it was last looked at
+	waiting bool      // there was something to take
+	acked   uint64    // what the client had taken
+	moved   time.Time // when it was last seen to have taken anything, or to have nothing to take
+	mark    uint64    // what it had taken at read
+	read    time.Time // when it was last seen to have taken a patch, or to have nothing to take
 }
 
 // On listens on the address that a flag -listen gave.
@@ -290,12 +296,7 @@ func (l *Listener) setBusy(c *conn, busy bool) {
 		return
 	}
 	c.busy, c.since = busy, time.Now()
-	if !busy {
-		c.client.busy--
-		return
-	}
-	c.client.busy++
-	c.read, c.moved = c.since, c.since
+	c.seen, c.read, c.moved, c.waiting = c.since, c.since, c.since, false
 }
 
 // makeRoom closes a few of the connections that can be closed for others. Not
@@ -313,7 +314,7 @@ func (l *Listener) makeRoom(now time.Time) {
 			}
 		case !c.busy:
 			quiet = append(quiet, c)
-		case l.stalled(c, now):
+		case l.stalled(c):
 			stalled = append(stalled, c)
 		}
 	}
@@ -369,7 +370,11 @@ func (l *Listener) tell(now time.Time) {
 func (l *Listener) fair(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(connKey{}).(*conn)
-		if c != nil && !l.turn(r.Context(), c) {
+		if c == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if !l.turn(r.Context(), c.client) {
 			h := w.Header()
 			h.Set("Content-Type", "text/plain; charset=utf-8")
 			h.Set("Cache-Control", "no-store")
@@ -379,51 +384,113 @@ func (l *Listener) fair(next http.Handler) http.Handler {
 			io.WriteString(w, "too many requests at a time from this address, try again in a moment\n")
 			return
 		}
+		defer l.served(c.client)
 		next.ServeHTTP(w, r)
 	})
 }
 
-// turn waits until the client of c, which is busy, may be busy on one more.
-func (l *Listener) turn(ctx context.Context, c *conn) bool {
-	begin := time.Now()
-	for now := begin; now.Sub(begin) <= l.limits.turn; now = time.Now() {
-		if yes, wait := l.may(c, now); !wait {
-			return yes
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return false
-		}
-		l.look(pause)
+// turn waits until one more request of a client may be served. The end of that is
+// served.
+func (l *Listener) turn(ctx context.Context, who *client) bool {
+	next, ok := l.enter(who)
+	if !ok || next == nil {
+		return ok
 	}
-	return false
+	end := time.After(l.limits.turn)
+	for {
+		select {
+		case <-next:
+			return true
+		case <-time.After(pause):
+			l.look(pause)
+			if !l.insist(who, next) {
+				continue
+			}
+			return true
+		case <-end:
+		case <-ctx.Done():
+		}
+		return l.giveUp(who, next)
+	}
 }
 
-// may reports whether the client of c may be busy on one more, or has to wait.
-func (l *Listener) may(c *conn, now time.Time) (yes, wait bool) {
+// enter takes a turn for a client that has one left. For one that has none, it
+// returns what its next one closes, unless too many wait for theirs: half as many as
+// are served.
+func (l *Listener) enter(who *client) (next chan struct{}, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.client.busy <= l.limits.part {
-		return true, false
+	switch {
+	case who.served < l.limits.part, l.yields(who):
+		who.served++
+		return nil, true
+	case len(who.queue) >= max(1, l.limits.part/2):
+		return nil, false
 	}
+	next = make(chan struct{})
+	who.queue = append(who.queue, next)
+	return next, true
+}
+
+// insist takes a turn for who waits for next, if a connection can be closed for it.
+func (l *Listener) insist(who *client, next chan struct{}) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.Index(who.queue, next)
+	if i < 0 {
+		return true // it came
+	}
+	if !l.yields(who) {
+		return false
+	}
+	who.queue = slices.Delete(who.queue, i, i+1)
+	who.served++
+	return true
+}
+
+// giveUp ends the wait for next. It reports whether that came all the same.
+func (l *Listener) giveUp(who *client, next chan struct{}) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.Index(who.queue, next)
+	if i >= 0 {
+		who.queue = slices.Delete(who.queue, i, i+1)
+	}
+	return i < 0
+}
+
+// served ends a turn: it is the next one's who waits.
+func (l *Listener) served(who *client) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(who.queue) == 0 {
+		who.served--
+		return
+	}
+	close(who.queue[0])
+	who.queue = slices.Delete(who.queue, 0, 1)
+}
+
+// yields closes the connection of a client that has read nothing for longest, if
+// there is one. The caller holds l.mu.
+func (l *Listener) yields(who *client) bool {
 	var victim *conn
-	for o := range l.conns {
-		if o.client == c.client && l.stalled(o, now) && (victim == nil || o.read.Before(victim.read)) {
-			victim = o
+	for c := range l.conns {
+		if c.client == who && l.stalled(c) && (victim == nil || c.read.Before(victim.read)) {
+			victim = c
 		}
 	}
 	if victim == nil {
-		return false, c.client.busy <= l.limits.part*3/2
+		return false
 	}
-	victim.end(now)
-	return true, false
+	victim.end(time.Now())
+	return true
 }
 
-// stalled reports whether the client of c could read and does not. The caller
-// holds l.mu.
-func (l *Listener) stalled(c *conn, now time.Time) bool {
-	return c.busy && c.ended.IsZero() && (now.Sub(c.moved) > l.limits.still || now.Sub(c.read) > l.limits.patch)
+// stalled reports whether the client of c was seen to read nothing, or nearly
+// nothing, for too long. The caller holds l.mu.
+func (l *Listener) stalled(c *conn) bool {
+	return c.busy && c.ended.IsZero() && (c.seen.Sub(c.moved) > l.limits.still || c.seen.Sub(c.read) > l.limits.patch)
 }
 
 // watch looks at what clients read, until the listener is closed: what is left
@@ -474,11 +541,14 @@ func (l *Listener) toLook(moment time.Duration) (busy []*conn) {
 // note takes in what the client of c, which is busy, has read. The caller holds
 // l.mu.
 func (l *Listener) note(c *conn, acked uint64, waiting bool, now time.Time) {
-	if !waiting || acked != c.acked {
+	// What waits now and did not at the last look may have come this moment.
+	idle := !waiting || !c.waiting
+	c.seen, c.waiting = now, waiting
+	if idle || acked != c.acked {
 		c.acked, c.moved = acked, now
 	}
 	switch {
-	case !waiting || acked-c.mark >= patchSize:
+	case idle || acked-c.mark >= patchSize:
 		c.mark, c.read = acked, now
 	case now.Sub(c.read) >= l.limits.stall:
 		c.end(now)

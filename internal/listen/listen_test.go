@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -246,6 +248,103 @@ func TestPart(t *testing.T) {
 	}
 }
 
+// TestTurns checks that the requests of a client that asks for more than its part
+// take turns, as many at a time as it may have, and that none is refused that may
+// wait.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, 2*most, nil)
+	var done, refused atomic.Int32
+	var wg sync.WaitGroup
+	for range most + most/2 { // served, and waiting
+		c := s.dial("127.0.0.2")
+		wg.Go(func() {
+			r := bufio.NewReader(c)
+			for done.Load() < 2000 {
+				ask(c, "/")
+				resp, err := http.ReadResponse(r, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				io.Copy(io.Discard, resp.Body)
+				if resp.StatusCode != http.StatusOK {
+					refused.Add(1)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if refused.Load() > 0 {
+		t.Errorf("%d of a client that may wait were refused, after %d answers", refused.Load(), done.Load())
+	}
+}
+
+// TestNoHaste checks that what was not looked at for a moment is not taken for
+// stalled: requests that wait for their answer, at whatever moment another comes.
+func TestNoHaste(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, most, func(l *limits) { l.turn, l.watch = time.Second, 100*time.Millisecond; l.still = l.watch / 2 })
+	var waiting []net.Conn
+	for range most / 2 {
+		c := s.dial("127.0.0.2")
+		ask(c, "/wait")
+		waiting = append(waiting, c)
+	}
+	s.until("all are busy", s.busyOf(most/2))
+	for range 10 {
+		time.Sleep(s.l.limits.watch * 7 / 10) // at another moment between two looks each time
+		s.l.mu.Lock()
+		for c := range s.l.conns {
+			if s.l.stalled(c) {
+				t.Errorf("one that waits for its answer counts as stalled")
+			}
+		}
+		s.l.mu.Unlock()
+	}
+	for _, c := range waiting {
+		if gone(c) {
+			t.Error("one that waited for its answer was closed")
+		}
+	}
+}
+
+// TestNote checks what is held against a client: that between two looks it took
+// nothing of what was there at both.
+func TestNote(t *testing.T) {
+	at := func(ms int) time.Time { return time.Time{}.Add(time.Duration(ms) * time.Millisecond) }
+	type look struct {
+		ms      int
+		acked   uint64
+		waiting bool
+	}
+	for name, tt := range map[string]struct {
+		looks []look
+		want  bool
+	}{
+		"waits for its answer":         {[]look{{1000, 0, false}, {2000, 0, false}}, false},
+		"its answer has just come":     {[]look{{1000, 0, false}, {2000, 0, true}}, false},
+		"takes nothing of it":          {[]look{{1000, 0, false}, {2000, 0, true}, {3000, 0, true}}, true},
+		"takes some":                   {[]look{{1000, 0, true}, {2000, 1 << 20, true}, {3000, 2 << 20, true}}, false},
+		"paused for a moment":          {[]look{{1000, 1 << 20, true}, {1050, 1 << 20, true}, {1100, 1 << 20, true}}, false},
+		"takes a byte now and then":    {[]look{{1000, 1, true}, {2000, 2, true}, {3000, 3, true}, {4000, 4, true}}, true},
+		"has taken all that there was": {[]look{{1000, 1, true}, {2000, 1, true}, {3000, 1 << 20, false}}, false},
+	} {
+		l := New(nil, most, nil)
+		c := &conn{l: l, client: &client{}}
+		l.setBusy(c, true)
+		c.seen, c.moved, c.read = at(0), at(0), at(0)
+		for _, k := range tt.looks {
+			l.note(c, k.acked, k.waiting, at(k.ms))
+		}
+		if got := l.stalled(c); got != tt.want {
+			t.Errorf("one that %s: stalled %v", name, got)
+		}
+	}
+}
+
 // TestWait checks that a connection waits for those that all have something to
 // do, and comes when one of them is through.
 func TestWait(t *testing.T) {
@@ -290,9 +389,18 @@ func TestStalled(t *testing.T) {
 	s.hello(s.dial("127.0.0.11"))
 	s.until("one client has its part", func() bool {
 		c := s.l.clients[netip.MustParseAddr("127.0.0.2")]
-		return c.busy == c.conns && c.busy == most/2
+		return c.served == most/2
 	})
-	s.hello(s.dial("127.0.0.2"))
+	// Its own next request waits for one of these, or is told to come again.
+	for begin := time.Now(); ; {
+		resp, _ := s.get(s.dial("127.0.0.2"), "/")
+		if resp.StatusCode == http.StatusOK {
+			return
+		}
+		if resp.StatusCode != http.StatusServiceUnavailable || time.Since(begin) > 10*time.Second {
+			t.Fatal(resp.Status)
+		}
+	}
 }
 
 // TestStall checks that one who reads nothing is closed in the end, though nobody

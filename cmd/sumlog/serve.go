@@ -57,7 +57,7 @@ const (
 	maxIdle       = 2 * time.Minute
 
 	maxInterval = 10 * time.Second // between publications
-	maxWait     = time.Hour        // for a file
+	maxWait     = 30 * time.Minute // for a file; no fetch takes longer
 	maxHeader   = 16 << 10
 
 	// SIGTERM ends the process within 10 s.

@@ -8,27 +8,27 @@
 // # Two lanes
 //
 // Work enters the quick lane. Most is done there. What is not done after
-// [Config.Patience] moves over to the slow lane and makes its place free, so a
-// newcomer waits no longer than that, whatever hangs. When the slow lane is full,
-// the work there that has been silent longest is given up ([ErrGivenUp]); if
-// nothing there is silent, all is as it should be, and the quick lane waits.
-// Silent is what waits for another: not a download while bytes come
-// ([Place.Heard]), and not what this process does with them ([Place.Working]).
+// [Config.Patience] moves over to the slow lane, where it takes as long as it takes.
+// If there is no room, it is called off and begun again when there is. So a newcomer
+// waits for a quick place no longer than Patience, whatever hangs, and what is only
+// slow is done in its turn.
 //
 // # Parts
 //
 // No client, no host and no subject (a module, say) holds more than its part of
-// either lane, or of the queue before the first. A part is used up by those who use
-// it: what is given up for a client's newcomer is that client's.
+// either lane, or of what waits. In the slow lane, work makes room that nobody waits
+// for any more ([ErrGivenUp]); and that of a client that holds much for a client that
+// holds less than half of that: it is called off, what has been silent longest first,
+// and waits for another turn.
 //
-// # The queue
+// # The queues
 //
 // Clients take turns, and so do the hosts that one client's work is about, for where
-// one thing hangs its neighbours often do. Of one client's work about one host, the
-// newest is next: when more is asked for than can be done, the oldest has waited so
-// long that its client will soon be gone, and an old flood does not hold up what
-// comes after it. What no longer fits into the queue is refused at once ([ErrFull]),
-// the oldest first, of what there is most of.
+// one thing hangs its neighbours often do. For a quick place, the newest of one
+// client and host is next: when more is asked for than can be done, an old flood does
+// not hold up what comes after it. For a slow one it is the oldest. What no longer
+// fits is refused at once ([ErrFull]), the oldest of what there is most of, and so is
+// what has waited for [Config.Wait].
 //
 // Everything is in memory; nothing here knows what the work is.
 package lanes
@@ -46,7 +46,7 @@ import (
 // ErrFull is the error of work that could not wait.
 var ErrFull = errors.New("too much is being waited for")
 
-// ErrGivenUp is the cause of the end of the context of work that made room.
+// ErrGivenUp is the error of work that nobody waited for, and that made room.
 var ErrGivenUp = errors.New("given up for what others wait for")
 
 // Config sizes the lanes. All is needed.
@@ -55,11 +55,10 @@ type Config struct {
 	Slow  int // places in the slow lane
 	Queue int // how many may wait for a place
 
-	// Patience is how long work stays in the quick lane, and how long it is
-	// silent in the slow one before it may be given up.
+	// Patience is how long work stays in the quick lane.
 	Patience time.Duration
 
-	// Wait is how long work waits in the queue before it is refused.
+	// Wait is how long work waits for each of its places before it is refused.
 	Wait time.Duration
 }
 
@@ -80,17 +79,22 @@ func (k key) part(n int) int {
 	return max(1, (n*quarters+3)/4)
 }
 
-// Lanes are a quick and a slow lane and the queue before them. They are safe for
+// Lanes are a quick and a slow lane and the queues before them. They are safe for
 // concurrent use.
 type Lanes struct {
 	c Config
 
-	mu      sync.Mutex
-	quick   lane
-	slow    lane
-	queue   lane
-	waiting turns[*turns[[]*Place]] // by client, then by host; oldest first
+	mu    sync.Mutex
+	quick lane
+	slow  lane
+	queue lane // all that waits, for either
+
+	// What waits, by client, then by host; oldest first.
+	first  line // for a quick place
+	second line // for a slow one
 }
+
+type line = turns[*turns[[]*Place]]
 
 // turns are lists that take turns, by name. None is empty.
 type turns[T any] struct {
@@ -113,6 +117,20 @@ func (t *turns[T]) set(name string, list T) {
 		t.lists = make(map[string]T)
 	}
 	t.lists[name] = list
+}
+
+// remove1 takes p out of a line.
+func remove1(l *line, p *Place) {
+	client, host := p.names[byClient], p.names[byHost]
+	hosts := l.lists[client]
+	list := slices.DeleteFunc(hosts.lists[host], func(o *Place) bool { return o == p })
+	hosts.lists[host] = list
+	if len(list) == 0 {
+		hosts.remove(host)
+	}
+	if len(hosts.order) == 0 {
+		l.remove(client)
+	}
 }
 
 // remove removes the list of a name.
@@ -173,20 +191,28 @@ func (l *lane) remove(p *Place) {
 	}
 }
 
-// rivals returns what has to make room for p: all that shares with p the part that
-// is used up, else all of the client that holds most.
-func (l *lane) rivals(p *Place) func(o *Place) bool {
+// rivals returns the names that what has to make room for p has: that of the part
+// that is used up, if one is, and of the client that holds most of it.
+func (l *lane) rivals(p *Place) (by key, name, client string) {
 	by, ok := l.full(p)
-	name := p.names[by]
-	if !ok {
-		most := 0
-		for client, n := range l.counts[byClient] {
-			if n > most {
-				name, most = client, n
-			}
+	if ok {
+		name = p.names[by]
+	}
+	held := make(map[string]int)
+	for o := range l.places {
+		if !ok || o.names[by] == name {
+			held[o.names[byClient]]++
 		}
 	}
-	return func(o *Place) bool { return o.names[by] == name }
+	for c, n := range held {
+		if n > held[client] || client == "" {
+			client = c
+		}
+	}
+	if !ok {
+		by, name = byClient, client
+	}
+	return by, name, client
 }
 
 // Work says whose work enters, and about what.
@@ -200,45 +226,102 @@ type Work struct {
 	Wanted func() bool
 }
 
-// A Place is held by work that has entered.
+// A Place is what work has in the lanes, or waits for.
 type Place struct {
 	l      *Lanes
-	names  [keys]string
 	wanted func() bool
-	cancel context.CancelCauseFunc
+	heard  atomic.Int64 // when bytes came last, Unix nanoseconds
 
-	entered chan error   // has one: nil, or why it may not
-	heard   atomic.Int64 // when bytes came last, Unix nanoseconds
-	in      *lane        // guarded by l.mu; nil: in none, any more
-	timer   *time.Timer  // guarded by l.mu
+	entered chan error // has one: nil, or why it may not
+
+	// Guarded by l.mu.
+	names  [keys]string
+	in     *lane                   // nil: in none, any more
+	lined  *line                   // the line it waits in, if in is the queue
+	since  time.Time               // when it came there
+	cancel context.CancelCauseFunc // of the work; nil: it does not run
+	timer  *time.Timer
 }
 
-// Enter returns when w may begin, with a context that ends with ctx and when the
-// work is given up. The caller ends it with End. [ErrFull] says that w may not;
-// any other error is that of ctx.
-func (l *Lanes) Enter(ctx context.Context, w Work) (context.Context, *Place, error) {
-	p := &Place{l: l, names: [keys]string{w.Client, w.Host, w.Subject}, wanted: w.Wanted, entered: make(chan error, 1)}
-	work, cancel := context.WithCancelCause(context.WithValue(ctx, placeKey{}, p))
-	p.cancel = cancel
-	l.mu.Lock()
-	l.line(p)
-	l.advance()
-	l.mu.Unlock()
-	timeout := time.NewTimer(l.c.Wait)
+// New returns a place for w, which has none of its own before [Place.Do].
+func (l *Lanes) New(w Work) *Place {
+	return &Place{l: l, names: [keys]string{w.Client, w.Host, w.Subject}, wanted: w.Wanted, entered: make(chan error, 1)}
+}
+
+// errAgain is the cause of the end of the context of work that is to begin again.
+var errAgain = errors.New("called off, to begin again")
+
+// Do runs work when there is a place for it, with a context that ends with ctx and
+// when it is called off: then it must return soon, with an error that is the end of a
+// context, and is run again. [ErrFull] and [ErrGivenUp] are of the lanes; all other
+// errors are those of ctx and of work.
+func (p *Place) Do(ctx context.Context, work func(context.Context) error) error {
+	p.l.mu.Lock()
+	p.l.line(p, &p.l.first)
+	p.l.advance()
+	p.l.mu.Unlock()
+	defer p.Leave()
+	for {
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+		run, cancel := context.WithCancelCause(context.WithValue(ctx, placeKey{}, p))
+		p.runs(cancel)
+		err := work(run)
+		p.runs(nil)
+		cause := context.Cause(run)
+		cancel(nil)
+		switch {
+		case err == nil || !errors.Is(err, context.Canceled) || ctx.Err() != nil:
+			return err
+		case cause == ErrGivenUp:
+			return ErrGivenUp
+		case cause != errAgain:
+			return err
+		}
+	}
+}
+
+// wait waits for the place.
+func (p *Place) wait(ctx context.Context) error {
+	timeout := time.NewTimer(p.l.c.Wait)
 	defer timeout.Stop()
-	var err error
 	select {
-	case err = <-p.entered:
+	case err := <-p.entered:
+		return err
 	case <-timeout.C:
-		err = ErrFull
+		return ErrFull
 	case <-ctx.Done():
-		err = ctx.Err()
+		return ctx.Err()
 	}
-	if err != nil {
-		p.End()
-		return nil, nil, err
+}
+
+// runs notes how the work that p is for can be called off.
+func (p *Place) runs(cancel context.CancelCauseFunc) {
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	p.cancel = cancel
+}
+
+// Offer says that client wants the work too. If it waits for a place, it does so as
+// that client's from now on, if that has less in the lanes.
+func (p *Place) Offer(client string) {
+	l := p.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.in != &l.queue || l.load(client) >= l.load(p.names[byClient])-1 {
+		return
 	}
-	return work, p, nil
+	lined := p.lined
+	l.drop(p)
+	p.names[byClient] = client
+	l.line(p, lined)
+	l.advance()
+}
+
+// load is how much of a client is in the lanes.
+func (l *Lanes) load(client string) int {
+	return l.quick.counts[byClient][client] + l.slow.counts[byClient][client] + l.queue.counts[byClient][client]
 }
 
 // Leave gives the place back, for what is still to be done needs none. It may be
@@ -253,62 +336,68 @@ func (p *Place) Leave() {
 	p.l.advance()
 }
 
-// End is Leave at the end of the work.
-func (p *Place) End() {
-	p.Leave()
-	p.cancel(nil)
-}
-
 // Heard says that the work is not silent: bytes came.
 func (p *Place) Heard() {
-	if p != nil {
+	if p != nil && p.heard.Load() != working {
 		p.heard.Store(time.Now().UnixNano())
 	}
 }
 
-// Working says that the work waits for nobody any more, and is never silent.
+// working is heard of work that waits for nobody.
+const working = math.MaxInt64
+
+// Working says that the work waits for nobody any more: it is not called off.
 func (p *Place) Working() {
 	if p != nil {
-		p.heard.Store(math.MaxInt64)
+		p.heard.Store(working)
 	}
 }
 
-// placeKey is the key of the contexts that Enter returns.
+// placeKey is the key of the contexts that work gets.
 type placeKey struct{}
 
-// PlaceOf returns the place that work with this context holds, or held, or nil.
+// PlaceOf returns the place of work with this context, or nil.
 func PlaceOf(ctx context.Context) *Place {
 	p, _ := ctx.Value(placeKey{}).(*Place)
 	return p
 }
 
-// line puts p into the queue, in place of older ones if need be.
-func (l *Lanes) line(p *Place) {
+// line puts p into a line, in place of older ones if need be.
+func (l *Lanes) line(p *Place, to *line) {
 	for !l.queue.room(p) {
-		l.refuse(l.oldest(l.queue.rivals(p)))
+		l.refuse(l.oldest(p))
 	}
-	hosts := l.waiting.lists[p.names[byClient]]
+	hosts := to.lists[p.names[byClient]]
 	if hosts == nil {
 		hosts = new(turns[[]*Place])
-		l.waiting.set(p.names[byClient], hosts)
+		to.set(p.names[byClient], hosts)
 	}
 	hosts.set(p.names[byHost], append(hosts.lists[p.names[byHost]], p))
-	p.in = &l.queue
-	l.queue.add(p)
-	p.Heard()
+	l.put(p, &l.queue)
+	p.lined = to
+	if to == &l.second {
+		p.timer = time.AfterFunc(l.c.Patience, func() { l.claim(p) })
+	}
 }
 
-// oldest returns which of those in the queue that match came first, of a client and
-// a host of which most wait; there is one.
-func (l *Lanes) oldest(match func(*Place) bool) (oldest *Place) {
+// put puts p, which is in none, into a lane.
+func (l *Lanes) put(p *Place, in *lane) {
+	p.in, p.since = in, time.Now()
+	in.add(p)
+}
+
+// oldest returns what in the queue has to make room for p: what came first, of a
+// client and a host of which most waits.
+func (l *Lanes) oldest(p *Place) (oldest *Place) {
+	by, name, _ := l.queue.rivals(p)
 	most := 0
-	for p := range l.queue.places {
-		if !match(p) {
+	for o := range l.queue.places {
+		if o.names[by] != name {
 			continue
 		}
-		n := len(l.waiting.lists[p.names[byClient]].lists[p.names[byHost]])
-		if n > most || n == most && p.heard.Load() < oldest.heard.Load() {
-			oldest, most = p, n
+		n := len(o.lined.lists[o.names[byClient]].lists[o.names[byHost]])
+		if n > most || n == most && o.since.Before(oldest.since) {
+			oldest, most = o, n
 		}
 	}
 	return oldest
@@ -326,7 +415,7 @@ func (l *Lanes) drop(p *Place) {
 		return
 	}
 	if p.in == &l.queue {
-		l.unline(p)
+		remove1(p.lined, p)
 	}
 	if p.timer != nil {
 		p.timer.Stop()
@@ -335,49 +424,55 @@ func (l *Lanes) drop(p *Place) {
 	p.in = nil
 }
 
-// unline takes p out of what waits.
-func (l *Lanes) unline(p *Place) {
-	client, host := p.names[byClient], p.names[byHost]
-	hosts := l.waiting.lists[client]
-	list := slices.DeleteFunc(hosts.lists[host], func(o *Place) bool { return o == p })
-	hosts.lists[host] = list
-	if len(list) == 0 {
-		hosts.remove(host)
-	}
-	if len(hosts.order) == 0 {
-		l.waiting.remove(client)
-	}
-}
-
-// advance lets into the quick lane who is next, while there is room.
+// advance lets in who is next, while there is room.
 func (l *Lanes) advance() {
-	for len(l.quick.places) < l.quick.size {
-		p := l.next()
+	for {
+		p := l.next(&l.slow, &l.second)
+		if p == nil {
+			break
+		}
+		l.admit(p, &l.slow)
+	}
+	for {
+		p := l.next(&l.quick, &l.first)
 		if p == nil {
 			return
 		}
-		l.drop(p)
-		p.in = &l.quick
-		l.quick.add(p)
-		p.Heard()
+		l.admit(p, &l.quick)
 		p.timer = time.AfterFunc(l.c.Patience, func() { l.move(p) })
-		p.entered <- nil
 	}
 }
 
-// next returns the newest waiting work of the client and the host whose turns it is
-// that have any within its parts, or nil. Their next turns come after all others'.
-func (l *Lanes) next() *Place {
-	for i, client := range l.waiting.order {
-		if l.quick.counts[byClient][client] >= byClient.part(l.quick.size) {
+// admit lets p, which waits, into a lane.
+func (l *Lanes) admit(p *Place, in *lane) {
+	l.drop(p)
+	l.put(p, in)
+	p.heard.Store(time.Now().UnixNano())
+	p.entered <- nil
+}
+
+// next returns the waiting work of the client and the host whose turns it is that
+// have any within its parts, or nil: the newest for a quick place, the oldest for a
+// slow one. Their next turns come after all others'.
+func (l *Lanes) next(in *lane, from *line) *Place {
+	if len(in.places) >= in.size {
+		return nil
+	}
+	for i, client := range from.order {
+		if in.counts[byClient][client] >= byClient.part(in.size) {
 			continue
 		}
-		hosts := l.waiting.lists[client]
+		hosts := from.lists[client]
 		for j, host := range hosts.order {
-			for _, p := range slices.Backward(hosts.lists[host]) {
-				if l.quick.room(p) {
+			list := hosts.lists[host]
+			for k := range list {
+				p := list[k]
+				if from == &l.first {
+					p = list[len(list)-1-k]
+				}
+				if in.room(p) {
 					hosts.last(j)
-					l.waiting.last(i)
+					from.last(i)
 					return p
 				}
 			}
@@ -386,56 +481,103 @@ func (l *Lanes) next() *Place {
 	return nil
 }
 
-// move takes p, whose time in the quick lane is over, to the slow one. If all
-// there is busy, p stays until something leaves or falls silent.
+// move takes p, whose time in the quick lane is over, to the slow one, or calls it
+// off until there is room.
 func (l *Lanes) move(p *Place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p.in != &l.quick {
 		return
 	}
-	for !l.slow.room(p) {
-		victim := l.victim(p)
-		if victim == nil {
-			p.timer.Reset(l.c.Patience)
-			return
-		}
-		l.drop(victim)
-		victim.cancel(ErrGivenUp)
-		if victim == p {
-			l.advance()
-			return
-		}
+	switch {
+	case l.makeRoom(p):
+		l.drop(p)
+		l.put(p, &l.slow)
+	case p.heard.Load() == working || p.cancel == nil:
+		p.timer.Reset(l.c.Patience) // it is about to end, or to begin
+		return
+	default:
+		l.callOff(p)
 	}
-	l.quick.remove(p)
-	p.in = &l.slow
-	l.slow.add(p)
 	l.advance()
 }
 
-// maxQuick is how many times Patience silent work stays in the quick lane while
-// all that is in the slow one makes progress.
-const maxQuick = 10
+// claim looks for room for p, which waits for a slow place, and goes on looking.
+func (l *Lanes) claim(p *Place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.in != &l.queue || p.lined != &l.second {
+		return
+	}
+	room := l.makeRoom(p)
+	if p.in != &l.queue {
+		return // what made room took its place in the queue
+	}
+	if room {
+		l.admit(p, &l.slow)
+		return
+	}
+	p.timer.Reset(l.c.Patience)
+}
 
-// victim returns the work to be given up so that p can move: of its rivals, what
-// nobody waits for first, and then what has been silent longest. It is p itself if
-// all of them make progress and p does not. Nil: p stays where it is.
-func (l *Lanes) victim(p *Place) (victim *Place) {
-	now, rival := time.Now(), l.slow.rivals(p)
-	silent := now.Add(-l.c.Patience).UnixNano()
-	unwanted := false
-	for o := range l.slow.places {
-		if !rival(o) {
-			continue
-		}
-		heard := o.heard.Load()
-		loose := o.wanted != nil && !o.wanted()
-		if heard <= silent && (victim == nil || loose && !unwanted || loose == unwanted && heard < victim.heard.Load()) {
-			victim, unwanted = o, loose
+// callOff has the work of p begin again when it is its turn in the slow lane.
+func (l *Lanes) callOff(p *Place) {
+	p.cancel(errAgain)
+	p.cancel = nil
+	l.drop(p)
+	l.line(p, &l.second)
+}
+
+// makeRoom makes room for p in the slow lane. It reports whether there is some.
+func (l *Lanes) makeRoom(p *Place) bool {
+	for !l.slow.room(p) {
+		victim := l.victim(p)
+		switch {
+		case victim == nil:
+			return false
+		case victim.unwanted():
+			victim.cancel(ErrGivenUp)
+			victim.cancel = nil
+			l.drop(victim)
+		default:
+			l.callOff(victim)
 		}
 	}
-	if victim == nil && p.heard.Load() <= now.Add(-maxQuick*l.c.Patience).UnixNano() {
-		return p
+	return true
+}
+
+func (p *Place) unwanted() bool { return p.wanted != nil && !p.wanted() }
+
+// victim returns the work that makes room for p in the slow lane, or nil. It is what
+// nobody waits for, or what has been silent longest of the client that holds most of
+// the part that p lacks, if that is more than twice as much as p's own would then.
+func (l *Lanes) victim(p *Place) (victim *Place) {
+	by, name, greedy := l.slow.rivals(p)
+	own, most := 1, 0
+	for o := range l.slow.places {
+		if o.names[by] == name || by == byClient {
+			switch o.names[byClient] {
+			case greedy:
+				most++
+			case p.names[byClient]:
+				own++
+			}
+		}
+	}
+	yields := greedy != p.names[byClient] && most > 2*own
+	_, part := l.slow.full(p)
+	loose := false
+	for o := range l.slow.places {
+		if o.cancel == nil || o.heard.Load() == working || part && o.names[by] != name {
+			continue
+		}
+		unwanted := o.unwanted()
+		if !unwanted && (loose || !yields || o.names[byClient] != greedy) {
+			continue
+		}
+		if victim == nil || unwanted && !loose || o.heard.Load() < victim.heard.Load() {
+			victim, loose = o, unwanted
+		}
 	}
 	return victim
 }

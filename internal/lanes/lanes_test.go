@@ -10,27 +10,50 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-var small = Config{Quick: 4, Slow: 8, Queue: 8, Patience: time.Second, Wait: 20 * time.Second}
+var small = Config{Quick: 4, Slow: 8, Queue: 16, Patience: time.Second, Wait: 100 * time.Second}
 
-// A job is work in a lane, or on its way there.
+// A job is work that takes its time, or for ever.
 type job struct {
-	ctx   context.Context
-	place *Place
-	err   error
-	in    chan struct{} // closed when it is known
+	l      *Lanes
+	place  *Place
+	takes  time.Duration
+	begun  atomic.Int32
+	runs   atomic.Bool
+	over   chan struct{} // closed when it is over
+	err    error
+	took   time.Duration
+	finish context.CancelFunc
 }
 
-// enter starts work that is done when the test says so.
-func enter(t *testing.T, l *Lanes, client, subject string) *job {
-	j := &job{in: make(chan struct{})}
+const forever = time.Duration(1 << 60)
+
+// start starts work of client about subject, which is of host.
+func start(t *testing.T, l *Lanes, client, host, subject string, takes time.Duration, wanted func() bool) *job {
+	j := &job{l: l, takes: takes, over: make(chan struct{})}
+	var ctx context.Context
+	ctx, j.finish = context.WithCancel(t.Context())
+	j.place = l.New(Work{Client: client, Host: host, Subject: subject, Wanted: wanted})
+	began := time.Now()
 	go func() {
-		defer close(j.in)
-		j.ctx, j.place, j.err = l.Enter(t.Context(), Work{Client: client, Host: "h" + client, Subject: subject})
+		defer close(j.over)
+		j.err = j.place.Do(ctx, func(ctx context.Context) error {
+			j.begun.Add(1)
+			j.runs.Store(true)
+			defer j.runs.Store(false)
+			select {
+			case <-time.After(j.takes):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		j.took = time.Since(began)
 	}()
 	synctest.Wait()
 	return j
@@ -40,20 +63,21 @@ func enter(t *testing.T, l *Lanes, client, subject string) *job {
 func (j *job) state() string {
 	select {
 	default:
+		if j.runs.Load() {
+			return "runs"
+		}
 		return "waits"
-	case <-j.in:
+	case <-j.over:
 	}
 	switch {
 	case errors.Is(j.err, ErrFull):
 		return "refused"
-	case j.err != nil:
-		return j.err.Error()
-	case context.Cause(j.ctx) == ErrGivenUp:
+	case errors.Is(j.err, ErrGivenUp):
 		return "given up"
-	case j.ctx.Err() != nil:
+	case j.err != nil:
 		return "ended"
 	}
-	return "runs"
+	return "done"
 }
 
 func (j *job) want(t *testing.T, state string) {
@@ -73,131 +97,114 @@ func count(jobs []*job, state string) (n int) {
 	return n
 }
 
-// flood enters n silent jobs of one client, each about something else.
-func flood(t *testing.T, l *Lanes, client string, n int) (jobs []*job) {
+// flood starts n jobs of one client that hang, each about something else.
+func flood(t *testing.T, l *Lanes, client, host string, n int) (jobs []*job) {
 	for i := range n {
-		jobs = append(jobs, enter(t, l, client, fmt.Sprint(client, i)))
+		jobs = append(jobs, start(t, l, client, host, fmt.Sprint(client, host, i), forever, nil))
 		time.Sleep(time.Millisecond) // for the order in which they came
 	}
 	return jobs
+}
+
+func finish(jobs ...*job) {
+	for _, j := range jobs {
+		j.finish()
+		<-j.over
+	}
+	synctest.Wait()
 }
 
 // TestParts shows that neither a client nor a subject gets more than its part.
 func TestParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(small)
-		a := flood(t, l, "a", 9)
-		if n, w, r := count(a, "runs"), count(a, "waits"), count(a, "refused"); n != 2 || w != 4 || r != 3 {
-			t.Errorf("of 9: %d run, %d wait, %d are refused", n, w, r)
+		a := flood(t, l, "a", "h", 13)
+		if n, w, r := count(a, "runs"), count(a, "waits"), count(a, "refused"); n != 2 || w != 8 || r != 3 {
+			t.Errorf("of 13: %d run, %d wait, %d are refused", n, w, r)
 		}
 		a[2].want(t, "refused") // the oldest that waited
-		a[8].want(t, "waits")
-		b := []*job{enter(t, l, "b", "s"), enter(t, l, "b", "s"), enter(t, l, "c", "s")}
+		a[12].want(t, "waits")
+		b := []*job{start(t, l, "b", "g", "s", forever, nil), start(t, l, "b", "g", "s", forever, nil), start(t, l, "c", "g", "s", forever, nil)}
 		b[0].want(t, "runs")
 		b[1].want(t, "waits")
 		b[2].want(t, "waits")
-		b[0].place.End()
-		b[2].want(t, "waits") // b and c take turns, and b's came first
-		b[1].want(t, "runs")
-	})
-}
-
-// TestHosts shows that work about one host is not refused for, or behind, a flood of
-// the same client's about another.
-func TestHosts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := New(small)
-		flood(t, l, "a", 5)
-		other := &job{in: make(chan struct{})}
-		go func() {
-			defer close(other.in)
-			other.ctx, other.place, other.err = l.Enter(t.Context(), Work{Client: "a", Host: "other", Subject: "x"})
-		}()
-		synctest.Wait()
-		flood(t, l, "a", 20)
-		other.want(t, "waits")
-		time.Sleep(time.Second)
-		other.want(t, "runs")
-		time.Sleep(time.Minute) // until nothing of the flood waits any more
+		finish(b[0])
+		b[1].want(t, "runs") // b and c take turns, and b's came first
+		b[2].want(t, "waits")
+		finish(b...)
+		finish(a...)
 	})
 }
 
 // TestNewcomer shows how long one waits behind a flood of what hangs: of another's
-// not at all, of one's own no longer than work stays in the quick lane. That goes
-// on for as long as the flood.
+// not at all, of one's own, about another host, no longer than work stays in the
+// quick lane. That goes on for as long as the flood.
 func TestNewcomer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(small)
 		var hang []*job
 		for range 20 {
-			hang = append(hang, flood(t, l, "a", 10)...)
-			other := enter(t, l, "b", "x")
+			hang = append(hang, flood(t, l, "a", "h", 10)...)
+			other := start(t, l, "b", "x", "x", time.Millisecond, nil)
 			other.want(t, "runs")
-			other.place.End()
-			own := enter(t, l, "a", "x")
+			own := start(t, l, "a", "x", "x", time.Millisecond, nil)
 			time.Sleep(time.Second + 10*time.Millisecond)
-			own.want(t, "runs")
-			own.place.End()
+			own.want(t, "done")
 		}
 		if n := count(hang, "runs"); n > 6 {
 			t.Errorf("%d of one client run, whose part is 2 and 4", n)
 		}
-		if n := count(hang, "given up"); n == 0 {
-			t.Error("nothing made room")
-		}
-		for count(hang, "runs")+count(hang, "waits") > 0 {
-			for _, j := range hang {
-				if j.state() == "runs" {
-					j.place.End()
-				}
-			}
-			synctest.Wait()
-		}
-		enter(t, l, "a", "y").want(t, "runs")
+		finish(hang...)
 	})
 }
 
-// TestProgress shows that nothing is given up that makes progress, or that waits
-// for nobody, and that the quick lane waits for it.
-func TestProgress(t *testing.T) {
+// TestSlow shows that what is only slow is done, all of it and whatever the load:
+// the more of it there is, the later.
+func TestSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := New(small)
-		var busy []*job
-		for i := range 4 {
-			j := enter(t, l, "a", fmt.Sprint(i))
-			busy = append(busy, j)
-			if i%2 == 0 {
-				j.place.Working()
-			} else {
-				go func() {
-					for {
-						j.place.Heard()
-						select {
-						case <-j.ctx.Done():
-							return
-						case <-time.After(time.Second / 2):
-						}
-					}
-				}()
+		c := small
+		c.Queue = 200
+		l := New(c)
+		var jobs []*job
+		for i := range 100 {
+			jobs = append(jobs, start(t, l, "a", "h", fmt.Sprint(i), 3*time.Second, nil))
+		}
+		for i, j := range jobs {
+			<-j.over
+			if j.err != nil {
+				t.Fatalf("job %d: %v after %v", i, j.err, j.took)
 			}
-			time.Sleep(2 * time.Second)
-		}
-		more := flood(t, l, "a", 3)
-		time.Sleep(5 * time.Second)
-		for _, j := range busy {
-			j.want(t, "runs")
-		}
-		if n := count(more, "runs"); n != 2 {
-			t.Errorf("%d run in the quick lane, want 2", n)
-		}
-		// But not for ever for what is silent.
-		time.Sleep(8 * time.Second)
-		more[0].want(t, "given up")
-		for _, j := range busy {
-			j.want(t, "runs")
-			j.place.End()
+			if n := j.begun.Load(); n > 2 {
+				t.Errorf("job %d was begun %d times", i, n)
+			}
+			if j.took > 90*time.Second { // 100 of 3 s, 4 at a time, and the quick lane
+				t.Errorf("job %d took %v", i, j.took)
+			}
 		}
 	})
+}
+
+// TestHeld shows that a client that holds the slow lane makes room for another, for
+// whom it is called off and not given up, and that one that holds little does not.
+func TestHeld(t *testing.T) {
+	for _, host := range []string{"h", "g"} { // what the others hold, and another
+		synctest.Test(t, func(t *testing.T) {
+			l := New(small)
+			var greedy []*job
+			for i := range 8 {
+				greedy = append(greedy, start(t, l, fmt.Sprint("a", i%2), "h", fmt.Sprint(i), forever, nil))
+				time.Sleep(3 * time.Second)
+			}
+			b := start(t, l, "b", host, "other", 5*time.Second, nil)
+			time.Sleep(7 * time.Second)
+			b.want(t, "done")
+			if n := count(greedy, "refused") + count(greedy, "given up"); n > 0 {
+				t.Errorf("%d did not only make room", n)
+			}
+			finish(b)
+			finish(greedy...)
+		})
+	}
 }
 
 // TestUnwanted shows that what nobody waits for is given up first.
@@ -206,20 +213,51 @@ func TestUnwanted(t *testing.T) {
 		l := New(small)
 		var jobs []*job
 		for i := range 4 {
-			ctx, p, err := l.Enter(t.Context(), Work{Client: "a", Host: "h", Subject: fmt.Sprint(i), Wanted: func() bool { return i != 2 }})
-			if err != nil {
-				t.Fatal(err)
-			}
-			in := make(chan struct{})
-			close(in)
-			jobs = append(jobs, &job{ctx, p, err, in})
+			jobs = append(jobs, start(t, l, "a", "h", fmt.Sprint(i), forever, func() bool { return i != 2 }))
 			time.Sleep(2 * time.Second)
 		}
-		j := enter(t, l, "a", "x")
+		j := start(t, l, "a", "h", "x", forever, nil)
 		time.Sleep(2 * time.Second)
 		j.want(t, "runs")
 		jobs[2].want(t, "given up")
 		jobs[0].want(t, "runs")
+		finish(append(jobs, j)...)
+	})
+}
+
+// TestWorking shows that what waits for nobody is not called off.
+func TestWorking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Config{Quick: 1, Slow: 1, Queue: 4, Patience: time.Second, Wait: time.Minute})
+		slow, quick := start(t, l, "a", "h", "1", forever, nil), (*job)(nil)
+		time.Sleep(2 * time.Second)
+		slow.place.Working()
+		quick = start(t, l, "b", "g", "2", forever, nil)
+		quick.place.Working()
+		time.Sleep(10 * time.Second)
+		quick.want(t, "runs")
+		slow.want(t, "runs")
+		finish(slow, quick)
+	})
+}
+
+// TestOffer shows that what waits behind a flood of one client comes sooner when
+// another wants it too, and that nobody can make it come later by wanting it.
+func TestOffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(small)
+		jobs := flood(t, l, "a", "h", 8)
+		j := jobs[3]
+		j.want(t, "waits")
+		j.place.Offer("b")
+		j.want(t, "runs")
+		mine := flood(t, l, "c", "h2", 2)[1]
+		mine.place.Offer("a")
+		if got := mine.place.names[byClient]; got != "c" {
+			t.Errorf("it waits as %s's", got)
+		}
+		finish(jobs...)
+		mine.finish()
 	})
 }
 
@@ -227,19 +265,52 @@ func TestUnwanted(t *testing.T) {
 func TestQueueWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(Config{Quick: 1, Slow: 1, Queue: 4, Patience: time.Hour, Wait: 20 * time.Second})
-		first := enter(t, l, "a", "1")
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, _, err := l.Enter(ctx, Work{Client: "b"}); !errors.Is(err, context.Canceled) {
-			t.Errorf("Enter = %v", err)
-		}
-		late := enter(t, l, "b", "2")
+		first := start(t, l, "a", "h", "1", forever, nil)
+		gone := start(t, l, "b", "h", "2", forever, nil)
+		gone.finish()
+		gone.want(t, "ended")
+		late := start(t, l, "b", "h", "2", forever, nil)
 		time.Sleep(21 * time.Second)
 		late.want(t, "refused")
 		first.want(t, "runs")
-		first.place.End()
-		first.place.End()
-		enter(t, l, "b", "3").want(t, "runs")
+		finish(first)
+		last := start(t, l, "b", "h", "3", forever, nil)
+		last.want(t, "runs")
+		finish(last)
+	})
+}
+
+// TestError shows that an error that is no end of the context is reported, though the
+// work was called off.
+func TestError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Config{Quick: 1, Slow: 1, Queue: 4, Patience: time.Second, Wait: 20 * time.Second})
+		first := start(t, l, "a", "h", "1", forever, nil)
+		time.Sleep(2 * time.Second)
+		grave := errors.New("another hash")
+		err := l.New(Work{Client: "a"}).Do(t.Context(), func(ctx context.Context) error {
+			<-ctx.Done()
+			return grave
+		})
+		if err != grave {
+			t.Errorf("Do = %v", err)
+		}
+		finish(first)
+	})
+}
+
+// TestHosts shows that work about one host is not refused for, or behind, a flood of
+// the same client's about another.
+func TestHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(small)
+		jobs := flood(t, l, "a", "h", 8)
+		other := start(t, l, "a", "other", "x", time.Second/2, nil)
+		jobs = append(jobs, flood(t, l, "a", "h", 20)...)
+		other.want(t, "waits")
+		time.Sleep(2 * time.Second)
+		other.want(t, "done")
+		finish(jobs...)
 	})
 }
 
@@ -271,32 +342,39 @@ func TestAtRandom(t *testing.T) {
 			}
 		}()
 		var wg sync.WaitGroup
-		for range 500 {
+		for range 1000 {
 			wg.Go(func() {
 				time.Sleep(rand.N(time.Minute))
 				ctx, cancel := context.WithTimeout(t.Context(), rand.N(time.Minute))
 				defer cancel()
-				ctx, p, err := l.Enter(ctx, Work{Client: fmt.Sprint(rand.N(5)), Host: fmt.Sprint(rand.N(3)), Subject: fmt.Sprint(rand.N(20))})
-				if err != nil {
-					return
-				}
-				defer p.End()
-				for range rand.N(20) {
-					select {
-					case <-ctx.Done():
-						return
-					case <-time.After(rand.N(time.Second)):
+				wanted := rand.N(4) > 0
+				p := l.New(Work{Client: fmt.Sprint(rand.N(5)), Host: fmt.Sprint(rand.N(3)), Subject: fmt.Sprint(rand.N(20)), Wanted: func() bool { return wanted }})
+				p.Do(ctx, func(ctx context.Context) error {
+					for range rand.N(20) {
+						select {
+						case <-ctx.Done():
+							return ctx.Err()
+						case <-time.After(rand.N(time.Second)):
+						}
+						switch rand.N(10) {
+						case 0:
+							PlaceOf(ctx).Working()
+						case 1:
+							p.Offer(fmt.Sprint(rand.N(5)))
+						case 2, 3, 4:
+							PlaceOf(ctx).Heard()
+						case 5:
+							p.Leave()
+						}
 					}
-					if rand.N(2) == 0 {
-						PlaceOf(ctx).Heard()
-					}
-				}
+					return nil
+				})
 			})
 		}
 		wg.Wait()
 		close(stop)
 		<-ended
-		if len(l.quick.places)+len(l.slow.places)+len(l.queue.places)+len(l.waiting.order)+len(l.waiting.lists)+len(l.slow.counts[byClient])+len(l.queue.counts[bySubject]) > 0 {
+		if len(l.quick.places)+len(l.slow.places)+len(l.queue.places)+len(l.first.order)+len(l.second.lists)+len(l.slow.counts[byClient])+len(l.queue.counts[bySubject]) > 0 {
 			t.Error("something is left")
 		}
 	})

@@ -142,8 +142,9 @@ type Chain interface {
 	Get(ctx context.Context, name string, limit int64) ([]byte, Source, error)
 	Download(ctx context.Context, name string, f upstream.File, limit int64) (Source, error)
 
-	// After is the chain of the sources behind src.
+	// After and Before are the chains of the sources behind src and before it.
 	After(src Source) Chain
+	Before(src Source) Chain
 }
 
 // A Router decides which chain may hear of a module path.
@@ -261,9 +262,16 @@ type refusal struct {
 type flight struct {
 	task
 	route
+	place   *lanes.Place
 	waiters atomic.Int32 // those who wait for done
 	done    chan struct{}
 	outcome
+
+	// Of a zip's flight: once somebody wants the version without it, it is logged
+	// before the zip is here, if its record is proven.
+	hurry  chan struct{} // closed by hasten
+	hasten func()
+	logged chan struct{} // closed when that was done
 }
 
 // An outcome is what came of a flight.
@@ -282,7 +290,7 @@ func New(c Config) (*Service, error) {
 		c.Wait = defaultWait
 	}
 	if c.Brief == 0 {
-		c.Brief = min(defaultBrief, c.Wait)
+		c.Brief = defaultBrief
 	}
 	if c.Flights == 0 {
 		c.Flights = defaultFlights
@@ -380,6 +388,7 @@ func (s *Service) do(ctx context.Context, m module.Version, k store.Kind, wait t
 	t := task{m, k == store.Zip}
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
+	retried := false
 	for {
 		if ok, err := done(); ok || err != nil {
 			return err
@@ -391,14 +400,19 @@ func (s *Service) do(ctx context.Context, m module.Version, k store.Kind, wait t
 		if r, ok := to.refused.Get(t); ok && time.Now().Before(r.until) {
 			return r.err
 		}
-		fl, err := s.join(t, to, lanes.ClientOf(ctx), true)
+		fl, mine, err := s.join(t, to, lanes.ClientOf(ctx), true)
 		if err != nil {
 			return err
 		}
-		if err := fl.wait(ctx, timeout.C); err != nil {
-			return err
+		if ended, err := fl.wait(ctx, t, timeout.C); !ended || err != nil {
+			if err != nil {
+				return err
+			}
+			continue // it is logged
 		}
 		switch {
+		case fl.err == ErrBusy && !mine && !retried:
+			retried = true // that was another's lot
 		case fl.err != nil && fl.zip && !t.zip && fl.atZip:
 			// Its zip was not asked for here: try without.
 		case fl.err != nil:
@@ -411,47 +425,75 @@ func (s *Service) do(ctx context.Context, m module.Version, k store.Kind, wait t
 	}
 }
 
-// wait returns when fl is done, or with the reason for not waiting any longer.
-func (fl *flight) wait(ctx context.Context, timeout <-chan time.Time) error {
+// wait returns when fl has ended, or its version is logged and that is enough for t,
+// or with the reason for not waiting any longer.
+func (fl *flight) wait(ctx context.Context, t task, timeout <-chan time.Time) (ended bool, err error) {
 	defer fl.waiters.Add(-1)
+	logged := fl.logged
+	if t.zip {
+		logged = nil
+	} else if fl.zip {
+		fl.hasten()
+	}
 	select {
 	case <-fl.done:
-		return nil
+		return true, nil
+	case <-logged:
+		return false, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	case <-timeout:
-		return fmt.Errorf("%s: %w", fl.mod, ErrTimeout)
+		return false, fmt.Errorf("%s: %w", fl.mod, ErrTimeout)
 	}
 }
 
-// join returns the flight of t's version, starting one for client if there is none.
-// Who waits for it calls its wait.
-func (s *Service) join(t task, to route, client string, waits bool) (*flight, error) {
+// join returns the flight of t's version, starting one for client if there is none:
+// then it is mine. Who waits for it calls its wait.
+func (s *Service) join(t task, to route, client string, waits bool) (fl *flight, mine bool, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	fl := s.flights[t.mod]
+	fl = s.flights[t.mod]
 	if fl == nil && s.closed {
-		return nil, log.ErrClosed
+		s.mu.Unlock()
+		return nil, false, log.ErrClosed
 	}
-	if fl == nil {
-		fl = &flight{task: t, route: to, done: make(chan struct{})}
+	if mine = fl == nil; mine {
+		fl = newFlight(t, to, client)
 		s.flights[t.mod] = fl
 		if waits {
 			to.busy++
 		}
-		s.wg.Go(func() { s.fly(fl, client, waits) })
+		s.wg.Go(func() { s.fly(fl, waits) })
 	}
 	if waits {
 		fl.waiters.Add(1)
 	}
-	return fl, nil
+	s.mu.Unlock()
+	if !mine && waits {
+		fl.place.Offer(client)
+	}
+	return fl, mine, nil
+}
+
+func newFlight(t task, to route, client string) *flight {
+	fl := &flight{task: t, route: to, done: make(chan struct{}), hurry: make(chan struct{}), logged: make(chan struct{})}
+	fl.hasten = sync.OnceFunc(func() { close(fl.hurry) })
+	fl.place = to.flights.New(lanes.Work{
+		Client: client, Host: hostOf(t.mod.Path), Subject: t.mod.Path, Wanted: func() bool { return fl.waiters.Load() > 0 },
+	})
+	return fl
 }
 
 // fly does the work of fl.
-func (s *Service) fly(fl *flight, client string, waits bool) {
+func (s *Service) fly(fl *flight, waits bool) {
 	ctx, cancel := context.WithTimeout(s.ctx, maxFlight)
 	defer cancel()
-	fl.outcome = s.enter(ctx, fl, client)
+	err := fl.place.Do(ctx, func(ctx context.Context) error {
+		fl.outcome = s.work(ctx, fl)
+		return fl.err
+	})
+	if err != nil {
+		fl.outcome.err = busy(err) // of the lanes, perhaps
+	}
 	if fl.err != nil && s.ctx.Err() != nil {
 		fl.err = log.ErrClosed
 	}
@@ -468,22 +510,6 @@ func (s *Service) fly(fl *flight, client string, waits bool) {
 	close(fl.done)
 }
 
-// enter does the work of fl when there is a place for it.
-func (s *Service) enter(ctx context.Context, fl *flight, client string) outcome {
-	ctx, place, err := fl.flights.Enter(ctx, lanes.Work{
-		Client: client, Host: hostOf(fl.mod.Path), Subject: fl.mod.Path, Wanted: func() bool { return fl.waiters.Load() > 0 },
-	})
-	if err != nil {
-		return outcome{err: busy(err)}
-	}
-	defer place.End()
-	o := s.work(ctx, fl)
-	if o.err != nil && context.Cause(ctx) == lanes.ErrGivenUp {
-		o.err = ErrBusy
-	}
-	return o
-}
-
 // hostOf returns the first element of a module path, which is the host that upstream
 // asks for it, sooner or later.
 func hostOf(path string) string {
@@ -493,7 +519,7 @@ func hostOf(path string) string {
 
 // busy is ErrBusy for an error of the lanes that is no end of a context.
 func busy(err error) error {
-	if err == lanes.ErrFull {
+	if err == lanes.ErrFull || err == lanes.ErrGivenUp {
 		return ErrBusy
 	}
 	return err

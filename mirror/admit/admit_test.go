@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/mod/module"
 
+	"example.org/sumlog/internal/lanes"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/admit"
 	"example.org/sumlog/mirror/internal/mirrortest"
@@ -271,13 +272,6 @@ func TestGone(t *testing.T) {
 		if d := time.Since(began); d != 5*time.Minute {
 			t.Errorf("waited for %v", d)
 		}
-		began = time.Now()
-		if err := w.svc.Admit(t.Context(), m.Version); !errors.Is(err, admit.ErrTimeout) {
-			t.Errorf("lookup of a hanging fetch: %v", err)
-		}
-		if d := time.Since(began); d > 30*time.Second {
-			t.Errorf("a lookup waited for %v", d)
-		}
 		w.wantLogged()
 		release()
 		synctest.Wait()
@@ -286,6 +280,77 @@ func TestGone(t *testing.T) {
 			t.Error("the zip is not there")
 		}
 		w.wantCounts(w.public, m.Version, 1, 1, 1)
+	})
+}
+
+// TestHasten shows that who wants a proven version without its zip does not wait for
+// the zip that somebody else wants, and that it is logged once, whatever becomes of it.
+func TestHasten(t *testing.T) {
+	for _, broken := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, true)
+			defer w.close()
+			m := w.simple("example.com/a", "v1.0.0")
+			release := w.public.Hang(".zip")
+			zip := make(chan error, 1)
+			go func() { zip <- w.bytes(m.Version, store.Zip) }()
+			synctest.Wait()
+			w.wantLogged()
+			began := time.Now()
+			err := errors.Join(w.svc.Admit(t.Context(), m.Version), w.bytes(m.Version, store.Mod))
+			if d := time.Since(began); err != nil || d != 0 {
+				t.Errorf("took %v: %v", d, err)
+			}
+			if broken {
+				w.public.Fail(".zip", &upstream.Error{URL: "mem", Status: 500})
+			}
+			release()
+			if err := <-zip; (err != nil) != broken {
+				t.Errorf("zip: %v", err)
+			}
+			w.wantLogged(m)
+			if w.have(m, store.Zip) == broken {
+				t.Error("the zip is not as it came")
+			}
+		})
+	}
+}
+
+// TestMine shows that who joins work that another started, and lost with his share,
+// tries once more in his own name; and so does who joins a question of a flight.
+func TestMine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true)
+		defer w.close()
+		release := w.public.Hang(".mod")
+		a := lanes.WithClient(t.Context(), "a")
+		var wg sync.WaitGroup
+		ask := func(ctx context.Context, m module.Version) *error {
+			w.public.Set(mirrortest.Name(m, "info"), fmt.Appendf(nil, `{"Version":%q}`, m.Version))
+			err := new(error)
+			wg.Go(func() { *err = w.svc.Admit(ctx, m) })
+			time.Sleep(time.Millisecond)
+			return err
+		}
+		common := w.simple("example.com/common", "v1.0.0")
+		for i := range 100 {
+			ask(a, module.Version{Path: fmt.Sprintf("example.com/%d", i), Version: "v1.0.0"})
+		}
+		first := ask(a, common.Version)
+		for i := range 2000 { // it is refused for these
+			ask(a, module.Version{Path: fmt.Sprintf("example.com/x%d", i), Version: "v1.0.0"})
+			if i == 10 {
+				b := lanes.WithClient(t.Context(), "b")
+				defer func(err *error) {
+					wg.Wait()
+					if *err != nil {
+						t.Errorf("of another client: %v", *err)
+					}
+				}(ask(b, common.Version))
+			}
+		}
+		release()
+		_ = first
 	})
 }
 

@@ -92,7 +92,7 @@ func (s *Service) fill(m module.Version) error {
 		if ok, err := s.have(s.ctx, e.Record, store.Zip); ok || err != nil {
 			return err
 		}
-		fl, err := s.join(task{m, true}, to, "", false)
+		fl, _, err := s.join(task{m, true}, to, "", false)
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func (d tree) put(t *testing.T, m mirrortest.Module, exts ...string) {
 
 // newTrees returns a world whose upstreams, public and private, are trees, one
 // behind the other.
-func newTrees(t *testing.T, n int) (w *world, trees []tree) {
+func newTrees(t *testing.T, n int, sep string) (w *world, trees []tree) {
 	t.Helper()
 	var urls []string
 	for range n {
@@ -46,7 +46,7 @@ func newTrees(t *testing.T, n int) (w *world, trees []tree) {
 		trees = append(trees, tree(d))
 		urls = append(urls, "file://"+filepath.ToSlash(d))
 	}
-	list, err := upstream.ParseList(strings.Join(urls, ","))
+	list, err := upstream.ParseList(strings.Join(urls, sep))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestPart(t *testing.T) {
 }
 
 func testPart(t *testing.T, path string, parts []string) {
-	w, trees := newTrees(t, len(parts)+1)
+	w, trees := newTrees(t, len(parts)+1, ",")
 	m := mirrortest.Simple(t, path, "v1.0.0")
 	w.db.Add(m.Record(t))
 	older := m
@@ -134,7 +134,7 @@ func testPart(t *testing.T, path string, parts []string) {
 func TestNowhereWhole(t *testing.T) {
 	for _, path := range []string{"example.com/a", "corp.example/a"} {
 		for _, parts := range [][]string{{"", ""}, {"info", ""}, {"info mod", ""}, {"info mod", "info"}, {"info", "info mod"}, {"info mod", "info mod"}} {
-			w, trees := newTrees(t, len(parts))
+			w, trees := newTrees(t, len(parts), ",")
 			m := mirrortest.Simple(t, path, "v1.0.0")
 			w.db.Add(m.Record(t))
 			for i, exts := range parts {
@@ -153,7 +153,7 @@ func TestNowhereWhole(t *testing.T) {
 func TestBehindBroken(t *testing.T) {
 	for _, path := range []string{"example.com/a", "corp.example/a"} {
 		for _, exts := range []string{"info", "info mod"} {
-			w, trees := newTrees(t, 2)
+			w, trees := newTrees(t, 2, ",")
 			m := mirrortest.Simple(t, path, "v1.0.0")
 			w.db.Add(m.Record(t))
 			trees[0].put(t, m, strings.Fields(exts)...)
@@ -243,5 +243,35 @@ func TestPageForList(t *testing.T) {
 		if got, err := w.list(path, false); err != nil || len(got) != 0 {
 			t.Errorf("List of %q = %q, %v, want none", empty, got, err)
 		}
+	}
+}
+
+// TestBeforeBroken is TestBehindBroken for a source before the one that has a part,
+// which is asked because the first is broken.
+func TestBeforeBroken(t *testing.T) {
+	for _, path := range []string{"example.com/a", "corp.example/a"} {
+		for _, exts := range []string{"info", "info mod"} {
+			w, trees := newTrees(t, 2, "|")
+			m := mirrortest.Simple(t, path, "v1.0.0")
+			w.db.Add(m.Record(t))
+			trees[1].put(t, m, strings.Fields(exts)...)
+			if err := os.Remove(string(trees[0])); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.bytes(m.Version, store.Zip); err == nil || errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s, of which there is %s: %v", path, exts, err)
+			}
+			w.wantLogged()
+		}
+	}
+}
+
+// TestModAlone has an upstream with the .mod alone of what the database does not know.
+func TestModAlone(t *testing.T) {
+	w, trees := newTrees(t, 1, ",")
+	m := mirrortest.Simple(t, "example.com/a", "v1.0.0")
+	trees[0].put(t, m, "mod")
+	if err := w.svc.Admit(t.Context(), m.Version); !errors.As(err, new(*admit.UnvouchedError)) {
+		t.Errorf("Admit = %v", err)
 	}
 }

@@ -64,6 +64,7 @@ type asking struct {
 	question
 	done   chan struct{}
 	began  time.Time
+	place  *lanes.Place // nil: it has that of the flight that asks
 	cancel context.CancelFunc
 	ans    *answer
 	err    error
@@ -170,15 +171,21 @@ func (s *Service) ask(ctx context.Context, q question, wait time.Duration) (*ans
 	if ok {
 		wait = min(wait, patience)
 	}
-	a, err := s.question(ctx, to, q)
-	if err != nil {
-		return nil, err
+	var ans *answer
+	for end := time.Now().Add(wait); ; {
+		a, mine, qerr := s.question(ctx, to, q)
+		if qerr != nil {
+			return nil, qerr
+		}
+		hurry := wait <= patience
+		wait := time.Until(end)
+		if hurry {
+			wait -= time.Since(a.began)
+		}
+		if ans, err = s.await(ctx, a, wait, hurry); err == nil || mine || ctx.Err() != nil || !another(err) {
+			break
+		}
 	}
-	hurry := wait <= patience
-	if hurry {
-		wait -= time.Since(a.began)
-	}
-	ans, err := s.await(ctx, a, wait, hurry)
 	if err != nil && ok && ctx.Err() == nil {
 		return kept, nil
 	}
@@ -186,6 +193,12 @@ func (s *Service) ask(ctx context.Context, q question, wait time.Duration) (*ans
 		return nil, err
 	}
 	return ans, ans.none
+}
+
+// another reports whether err is the lot of somebody else's question: it ended with
+// his flight, or with his share of the places.
+func another(err error) bool {
+	return err == ErrBusy || errors.Is(err, context.Canceled)
 }
 
 // await waits for the answer to a. With hurry, a goes on without who waits.
@@ -226,28 +239,48 @@ func (s *Service) leave(a *asking) {
 	a.cancel()
 }
 
-// question returns the asking of q, starting one if there is none. Who gets it
-// waits for it.
-func (s *Service) question(ctx context.Context, to route, q question) (*asking, error) {
+// question returns the asking of q, starting one if there is none: then it is mine.
+// Who gets it waits for it.
+func (s *Service) question(ctx context.Context, to route, q question) (a *asking, mine bool, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := s.asking[q]; a != nil {
+	a = s.asking[q]
+	if a != nil {
 		a.waiters++
-		return a, nil
 	}
-	if s.closed {
-		return nil, log.ErrClosed
+	place := lanes.PlaceOf(ctx)
+	if a == nil && !s.closed {
+		a, mine = s.start(ctx, to, q, place != nil), true
 	}
-	work, cancel := context.WithTimeout(s.ctx, maxAsking)
+	s.mu.Unlock()
+	switch {
+	case a == nil:
+		return nil, false, log.ErrClosed
+	case !mine && a.place != nil:
+		a.place.Offer(lanes.ClientOf(ctx))
+	}
+	return a, mine, nil
+}
+
+// start is question's with s.mu held. What is asked for a flight is asked in the
+// place that the flight has, and ends with that: without one it would take a
+// connection that is nobody's part.
+func (s *Service) start(ctx context.Context, to route, q question, placed bool) *asking {
+	of := s.ctx
+	if placed {
+		of = ctx
+	}
+	work, cancel := context.WithTimeout(of, maxAsking)
 	a := &asking{question: q, done: make(chan struct{}), began: time.Now(), cancel: cancel, waiters: 1}
 	s.asking[q] = a
 	to.busy++
-	// What is asked for a flight is asked in the place that the flight has.
-	free := lanes.PlaceOf(ctx) != nil
-	w := lanes.Work{Client: lanes.ClientOf(ctx), Host: hostOf(q.path), Subject: q.path, Wanted: func() bool { return s.wanted(a) }}
+	if !placed {
+		a.place = to.asks.New(lanes.Work{
+			Client: lanes.ClientOf(ctx), Host: hostOf(q.path), Subject: q.path, Wanted: func() bool { return s.wanted(a) },
+		})
+	}
 	s.wg.Go(func() {
 		defer cancel()
-		a.ans, a.err = s.answer(work, to, w, free, q)
+		a.ans, a.err = s.answer(work, to, a)
 		if a.err == nil {
 			to.answers.Put(q, a.ans)
 		} else if s.ctx.Err() != nil {
@@ -261,7 +294,7 @@ func (s *Service) question(ctx context.Context, to route, q question) (*asking, 
 		s.mu.Unlock()
 		close(a.done)
 	})
-	return a, nil
+	return a
 }
 
 // wanted reports whether anybody waits for a.
@@ -271,21 +304,16 @@ func (s *Service) wanted(a *asking) bool {
 	return a.waiters > 0
 }
 
-// answer asks the upstreams, when there is a place for w, or at once if it is free.
-func (s *Service) answer(ctx context.Context, to route, w lanes.Work, free bool, q question) (*answer, error) {
-	if free {
-		return s.get(ctx, to, q)
+// answer asks the upstreams, when there is a place.
+func (s *Service) answer(ctx context.Context, to route, a *asking) (ans *answer, err error) {
+	if a.place == nil {
+		return s.get(ctx, to, a.question)
 	}
-	ctx, place, err := to.asks.Enter(ctx, w)
-	if err != nil {
-		return nil, busy(err)
-	}
-	defer place.End()
-	ans, err := s.get(ctx, to, q)
-	if err != nil && context.Cause(ctx) == lanes.ErrGivenUp {
-		err = ErrBusy
-	}
-	return ans, err
+	err = a.place.Do(ctx, func(ctx context.Context) (err error) {
+		ans, err = s.get(ctx, to, a.question)
+		return err
+	})
+	return ans, busy(err)
 }
 
 // get asks the upstreams.

@@ -35,6 +35,11 @@ func (c chain) Get(ctx context.Context, name string, limit int64) ([]byte, Sourc
 	return data, src, nil
 }
 
+func (c chain) Before(src Source) Chain {
+	s, _ := src.(*upstream.Source)
+	return chain{c.Chain.Before(s)}
+}
+
 func (c chain) After(src Source) Chain {
 	s, _ := src.(*upstream.Source)
 	return chain{c.Chain.After(s)}

@@ -36,9 +36,27 @@ func (s *Service) work(ctx context.Context, fl *flight) outcome {
 	return s.prove(ctx, fl)
 }
 
+// nowhere returns the error for a version of which src, which was the first to have
+// any of it, and all behind it lack a part: absent, unless a source before src cannot
+// say what it has.
+func (s *Service) nowhere(ctx context.Context, chain Chain, m module.Version, src Source, absent error) error {
+	name, err := store.Name(m, store.Info)
+	if err != nil || src == nil {
+		return absent
+	}
+	if _, _, err := chain.Before(src).Get(ctx, name, store.MaxInfo); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = ErrBusy // it can say again: next time it is asked first
+		}
+		return err
+	}
+	return absent
+}
+
 // An origin is what one source says of a version.
 type origin struct {
 	src       Source
+	first     Source // the first that had any of it
 	info, mod []byte
 }
 
@@ -51,7 +69,12 @@ func (s *Service) fetch(ctx context.Context, chain Chain, m module.Version) (ori
 	if err != nil {
 		return origin{}, err
 	}
-	return s.whole(ctx, chain, m, origin{src: a.src, info: a.data})
+	c, err := s.whole(ctx, chain, m, origin{src: a.src, info: a.data})
+	c.first = a.src
+	if errors.Is(err, fs.ErrNotExist) {
+		err = s.nowhere(ctx, chain, m, c.first, err)
+	}
+	return c, err
 }
 
 // bound is fetch for a .mod that a record binds: it needs no .info.
@@ -74,7 +97,7 @@ func (s *Service) alone(ctx context.Context, chain Chain, m module.Version, abse
 	if errors.Is(err, fs.ErrNotExist) {
 		err = absent
 	}
-	return origin{src: src, mod: mod}, err
+	return origin{src: src, first: src, mod: mod}, err
 }
 
 // fetchAfter is fetch from the sources behind src, whose copy is not whole.
@@ -147,7 +170,8 @@ func (f heard) Write(p []byte) (int, error) {
 
 // downloadBound is download for a zip that a record binds to its .mod: if src
 // lacks it, a source behind src may give it.
-func (s *Service) downloadBound(ctx context.Context, chain Chain, src Source, m module.Version) (*store.ZipFile, Source, error) {
+func (s *Service) downloadBound(ctx context.Context, chain Chain, c origin, m module.Version) (*store.ZipFile, Source, error) {
+	src := c.src
 	z, from, err := s.download(ctx, chain, src, m)
 	if src == nil || !errors.Is(err, fs.ErrNotExist) {
 		return z, from, err
@@ -155,7 +179,7 @@ func (s *Service) downloadBound(ctx context.Context, chain Chain, src Source, m 
 	if z, from, err := s.download(ctx, chain.After(src), nil, m); !errors.Is(err, fs.ErrNotExist) {
 		return z, from, err
 	}
-	return nil, nil, err
+	return nil, nil, s.nowhere(ctx, chain, m, c.first, err)
 }
 
 // An UnvouchedError reports a public version that an upstream has and that the
@@ -185,16 +209,18 @@ func (s *Service) learn(ctx context.Context, chain Chain, m module.Version) (rec
 		return err
 	})
 	err = g.Wait()
-	switch {
-	case err != nil:
-	case unknown != nil && c.info != nil:
-		err = &UnvouchedError{m}
-	case unknown != nil:
-		err = unknown
-	case rec.Module != m:
-		err = fmt.Errorf("%s: the checksum database gave a record of %s", m, rec.Module)
-	case absent != nil:
+	if err == nil && absent != nil && c.info == nil {
 		c, err = s.alone(ctx, chain, m, absent)
+	} else if err == nil {
+		err = absent
+	}
+	switch {
+	case unknown != nil && (err == nil || c.info != nil && errors.Is(err, fs.ErrNotExist)):
+		err = &UnvouchedError{m}
+	case unknown != nil && errors.Is(err, fs.ErrNotExist):
+		err = unknown
+	case err == nil && rec.Module != m:
+		err = fmt.Errorf("%s: the checksum database gave a record of %s", m, rec.Module)
 	}
 	return rec, c, err
 }
@@ -209,25 +235,67 @@ func (s *Service) prove(ctx context.Context, fl *flight) (o outcome) {
 	if err := s.c.Store.PutMod(rec, c.info, c.mod); err != nil {
 		return outcome{err: s.judge(e, c.src, err)}
 	}
-	if fl.zip {
-		z, src, err := s.downloadBound(ctx, fl.chain, c.src, fl.mod)
-		if err != nil {
-			return outcome{err: err, atZip: true}
-		}
-		if err := s.c.Store.PutZip(ctx, rec, z); err != nil {
-			return outcome{err: s.judge(e, src, err), atZip: true}
-		}
-	}
-	if err := s.append(ctx, rec, c); err != nil {
-		return outcome{err: err}
-	}
-	if !fl.zip {
-		s.later(fl.mod)
-	}
 	if c.info == nil {
 		o.noInfo = errNoInfo
 	}
+	if !fl.zip {
+		lanes.PlaceOf(ctx).Leave()
+		if o.err = s.append(ctx, rec, c); o.err == nil {
+			s.later(fl.mod)
+		}
+		return o
+	}
+	hastened := s.hastened(ctx, fl, rec, c)
+	if o.err = s.proveZip(ctx, fl, e, c); o.err != nil {
+		o.atZip = true
+	}
+	lanes.PlaceOf(ctx).Leave()
+	if logged, err := hastened(); err != nil || logged {
+		o.err = errors.Join(o.err, err)
+		return o
+	}
+	if o.err == nil {
+		o.err = s.append(ctx, rec, c)
+	}
 	return o
+}
+
+// proveZip gets the zip of the proven record of e.
+func (s *Service) proveZip(ctx context.Context, fl *flight, e log.Entry, c origin) error {
+	z, src, err := s.downloadBound(ctx, fl.chain, c, fl.mod)
+	if err != nil {
+		return err
+	}
+	if err := s.c.Store.PutZip(ctx, e.Record, z); err != nil {
+		return s.judge(e, src, err)
+	}
+	return nil
+}
+
+// hastened appends rec once somebody waits for the version and not for its zip, which
+// may take minutes. The function that it returns ends that, and says whether it was
+// done.
+func (s *Service) hastened(ctx context.Context, fl *flight, rec log.Record, c origin) (end func() (logged bool, err error)) {
+	stop, ended := make(chan struct{}), make(chan struct{})
+	var logged bool
+	var err error
+	go func() {
+		defer close(ended)
+		select {
+		case <-fl.hurry:
+		case <-stop:
+			return
+		}
+		if err = s.append(ctx, rec, c); err == nil {
+			logged = true
+			close(fl.logged)
+		}
+	}()
+	return func() (bool, error) {
+		close(stop)
+		<-ended
+		return logged, err
+	}
 }
 
 // errNoInfo says that all is well but for the .info.
@@ -246,12 +314,13 @@ func (s *Service) compute(ctx context.Context, fl *flight) error {
 	if err != nil {
 		return err
 	}
+	first := c.first
 	z, _, err := s.download(ctx, chain, c.src, m)
 	for errors.Is(err, fs.ErrNotExist) {
 		next, nerr := s.fetchAfter(ctx, chain, m, c.src)
 		switch {
 		case errors.Is(nerr, fs.ErrNotExist):
-			return err
+			return s.nowhere(ctx, chain, m, first, err)
 		case nerr != nil:
 			return nerr
 		}
@@ -273,13 +342,13 @@ func (s *Service) compute(ctx context.Context, fl *flight) error {
 	if err := s.c.Store.PutMod(rec, c.info, c.mod); err != nil {
 		return s.judge(e, c.src, err)
 	}
+	// The log has a bound of its own on what waits for publication.
+	lanes.PlaceOf(ctx).Leave()
 	return s.append(ctx, rec, c)
 }
 
 // append appends rec, of which c is stored, and makes known that it is there.
 func (s *Service) append(ctx context.Context, rec log.Record, c origin) error {
-	// The log has a bound of its own on what waits for publication.
-	lanes.PlaceOf(ctx).Leave()
 	if s.c.Expect != nil {
 		if err := s.c.Expect(rec); err != nil {
 			return err
@@ -319,7 +388,7 @@ func (s *Service) published(m module.Version, c origin) {
 
 // refill fetches what the store lacks of a logged version.
 func (s *Service) refill(ctx context.Context, chain Chain, e log.Entry, zip bool) (o outcome) {
-	src, err := s.refillMod(ctx, chain, e)
+	c, err := s.refillMod(ctx, chain, e)
 	if errors.Is(err, errNoInfo) {
 		o.noInfo, err = err, nil
 	}
@@ -335,7 +404,7 @@ func (s *Service) refill(ctx context.Context, chain Chain, e log.Entry, zip bool
 	if ok, o.err = s.have(ctx, rec, store.Zip); ok || o.err != nil {
 		return o
 	}
-	z, src, err := s.downloadBound(ctx, chain, src, rec.Module)
+	z, src, err := s.downloadBound(ctx, chain, c, rec.Module)
 	if err != nil {
 		o.err = err
 		return o
@@ -347,13 +416,13 @@ func (s *Service) refill(ctx context.Context, chain Chain, e log.Entry, zip bool
 }
 
 // refillMod fetches the .info and .mod of a logged version, if the store lacks one.
-func (s *Service) refillMod(ctx context.Context, chain Chain, e log.Entry) (src Source, err error) {
+func (s *Service) refillMod(ctx context.Context, chain Chain, e log.Entry) (c origin, err error) {
 	rec := e.Record
 	both, err := s.haveAll(ctx, rec, store.Info, store.Mod)
 	if both || err != nil {
-		return nil, err
+		return origin{}, err
 	}
-	c, err := s.bound(ctx, chain, rec.Module)
+	c, err = s.bound(ctx, chain, rec.Module)
 	if errors.Is(err, fs.ErrNotExist) {
 		// A .mod that is here needs no upstream.
 		if ok, herr := s.have(ctx, rec, store.Mod); ok || herr != nil {
@@ -361,16 +430,16 @@ func (s *Service) refillMod(ctx context.Context, chain Chain, e log.Entry) (src 
 		}
 	}
 	if err != nil {
-		return nil, err
+		return origin{}, err
 	}
 	if err := s.c.Store.PutMod(rec, c.info, c.mod); err != nil {
-		return nil, s.judge(e, c.src, err)
+		return c, s.judge(e, c.src, err)
 	}
 	s.published(rec.Module, c)
 	if c.info == nil {
-		return c.src, errNoInfo
+		return c, errNoInfo
 	}
-	return c.src, nil
+	return c, nil
 }
 
 func (s *Service) haveAll(ctx context.Context, rec log.Record, kinds ...store.Kind) (bool, error) {

@@ -42,6 +42,15 @@ func (c *Chain) After(s *Source) *Chain {
 	return &Chain{c.links[i+1:]}
 }
 
+// Before returns the chain of the sources before s, all if s is not in c.
+func (c *Chain) Before(s *Source) *Chain {
+	i := slices.IndexFunc(c.links, func(l link) bool { return l.source == s })
+	if i < 0 {
+		return c
+	}
+	return &Chain{c.links[:i]}
+}
+
 // Get is [Source.Get] of the sources in turn, and names the one that answered.
 func (c *Chain) Get(ctx context.Context, path string, limit int64) (data []byte, from *Source, err error) {
 	from, err = c.walk(func(s *Source) (err error) {

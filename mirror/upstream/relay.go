@@ -34,15 +34,11 @@ type relayed struct{}
 func (d *Database) relayedGet(ctx context.Context, file string, get func(context.Context) ([]byte, error)) ([]byte, error) {
 	_, rest, _ := strings.Cut(file, "/")
 	host, _, _ := strings.Cut(rest, "/")
-	work, place, err := d.relayed.Enter(ctx, lanes.Work{Client: lanes.ClientOf(ctx), Host: host, Subject: file})
 	var data []byte
-	if err == nil {
-		defer place.End()
-		data, err = get(work)
-		if err != nil && context.Cause(work) == lanes.ErrGivenUp {
-			err = lanes.ErrGivenUp
-		}
-	}
+	err := d.relayed.New(lanes.Work{Client: lanes.ClientOf(ctx), Host: host, Subject: file}).Do(ctx, func(ctx context.Context) (err error) {
+		data, err = get(ctx)
+		return err
+	})
 	if err == lanes.ErrFull || err == lanes.ErrGivenUp {
 		return nil, &Error{URL: file, Status: http.StatusServiceUnavailable, RetryAfter: time.Second, Err: err}
 	}

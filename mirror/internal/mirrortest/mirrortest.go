@@ -251,7 +251,8 @@ func (c chain) Get(ctx context.Context, name string, limit int64) ([]byte, admit
 	return data, source(c), err
 }
 
-func (c chain) After(admit.Source) admit.Chain { return chain{new(Upstream)} }
+func (c chain) After(admit.Source) admit.Chain  { return chain{new(Upstream)} }
+func (c chain) Before(admit.Source) admit.Chain { return chain{new(Upstream)} }
 
 func (c chain) Download(ctx context.Context, name string, f upstream.File, limit int64) (admit.Source, error) {
 	return source(c), c.u.download(ctx, name, f, limit)

@@ -7,16 +7,13 @@ package modzip
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"context"
 	"crypto/sha256"
 	"hash"
 	"hash/crc32"
 	"io"
 	"strings"
-
-	// A third faster than the standard library's, which is most of what a cold
-	// zip costs. That one is its referee in tests.
-	"github.com/klauspost/compress/flate"
 )
 
 // The two ways in which files are packed.

@@ -17,7 +17,9 @@
 //     inflated twice. Both ends when the context does, in the middle of a file.
 //
 // Every file is inflated once. The directory is read as archive/zip reads it,
-// with which the go command will: what is taken here has the same files there.
+// with which the go command will, and what inflates here is what inflates there,
+// compress/flate: what is taken here has the same files there. (A laxer one would
+// take a zip into the log, for ever, that no go command can unpack.)
 //
 // A failure is an [*Error], unless it is of the disk or the context.
 package modzip

@@ -21,7 +21,6 @@ import (
 	"strings"
 	"testing"
 
-	kflate "github.com/klauspost/compress/flate"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
 	modzip "golang.org/x/mod/zip"
@@ -366,21 +365,100 @@ func FuzzZip(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { compare(t, data, "fuzz") })
 }
 
-// FuzzInflate compares the inflater with the standard library's.
+// packed is data as a packed file has it, without its end.
+func packed(t testing.TB, level int, data string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, level)
+	if err == nil {
+		_, err = io.WriteString(w, data)
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+const literals = 1000
+
+// noDistances is a last block of literals and a copy from a distance, but without
+// codes for distances.
+func noDistances() []byte {
+	var b []byte
+	n := 0
+	put := func(value, bits int) { // the lowest first
+		for i := range bits {
+			if n%8 == 0 {
+				b = append(b, 0)
+			}
+			b[n/8] |= byte(value>>i&1) << (n % 8)
+			n++
+		}
+	}
+	put(1, 1)  // the last
+	put(2, 2)  // with codes of its own:
+	put(1, 5)  // 257+1 literals and lengths,
+	put(0, 5)  // one distance,
+	put(14, 4) // whose lengths are in a code of 4+14, in the order 16, 17, 18, 0, ..., 1
+	for i := range 18 {
+		put(map[int]int{2: 2, 3: 2, 15: 2, 17: 2}[i], 3)
+	}
+	const none, one, two, zeros = 0, 2, 1, 3 // the lengths 0, 1, 2 and 18 in it
+	put(zeros, 2)
+	put('a'-11, 7)
+	put(two, 2) // "a"
+	put(zeros, 2)
+	put(138-11, 7)
+	put(zeros, 2)
+	put(256-138-'a'-1-11, 7)
+	put(one, 2)  // the end
+	put(two, 2)  // copy three
+	put(none, 2) // the distance
+	for range literals {
+		put(1, 2)
+	}
+	put(3, 2)
+	put(0, 64) // by other codes a distance, and the end
+	return b
+}
+
+// FuzzInflate compares with x/mod over zips of two packed files. The second is
+// declared to be longer than the standard library can inflate it, by more.
 func FuzzInflate(f *testing.F) {
 	for _, level := range []int{flate.NoCompression, flate.BestSpeed, flate.BestCompression, flate.HuffmanOnly} {
-		var b bytes.Buffer
-		w, _ := flate.NewWriter(&b, level)
-		io.WriteString(w, strings.Repeat("package a\n", 100)+noise(200))
-		w.Close()
-		f.Add(b.Bytes())
+		const end = "\x01\x00\x00\xff\xff" // an empty block
+		part := packed(f, level, strings.Repeat("package a\n", 100)+noise(200))
+		whole := append(bytes.Clone(part), end...)
+		f.Add(whole, whole, uint8(0))
+		f.Add(whole, whole, uint8(1))
+		f.Add(whole, part, uint8(0))
+		// An inflater that keeps the codes of the file or block before finds a
+		// distance.
+		f.Add(whole, noDistances(), uint8(3))
+		f.Add(whole, append(bytes.Clone(part), noDistances()...), uint8(3))
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		const limit = 1 << 20
-		got, err := io.ReadAll(io.LimitReader(kflate.NewReader(bytes.NewReader(data)), limit))
-		want, err2 := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(data)), limit))
-		if (err == nil) != (err2 == nil) || err == nil && !bytes.Equal(got, want) {
-			t.Errorf("%d bytes, %v; the standard library has %d, %v", len(got), err, len(want), err2)
+	f.Fuzz(func(t *testing.T, first, second []byte, more uint8) {
+		var b bytes.Buffer
+		w := zip.NewWriter(&b)
+		for i, data := range [][]byte{first, second} {
+			size, _ := io.Copy(io.Discard, io.LimitReader(flate.NewReader(bytes.NewReader(data)), 1<<20))
+			f, err := w.CreateRaw(&zip.FileHeader{
+				Name:               prefix + fmt.Sprint(i),
+				Method:             zip.Deflate,
+				CompressedSize64:   uint64(len(data)),
+				UncompressedSize64: uint64(size) + uint64(i)*uint64(more),
+			}) // without a checksum, which is then not checked
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Write(data)
 		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, b.Bytes(), fmt.Sprintf("%x, %x, %d", first, second, more))
 	})
 }

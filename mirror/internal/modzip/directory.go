@@ -6,7 +6,9 @@ package modzip
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -39,6 +41,7 @@ type end struct {
 	start   int64 // where the directory begins
 	stop    int64 // where it should end
 	base    int64 // what is added to the offsets of files
+	last    bool  // nothing follows
 }
 
 // read reads n bytes at off, or fewer at the end of the file.
@@ -71,6 +74,7 @@ func (z *Zip) locate() error {
 		return err
 	}
 	records, size, offset := uint64(le16(tail[10:])), uint64(le32(tail[12:])), uint64(le32(tail[16:]))
+	last := int(le16(tail[endLen-2:])) == len(tail)-endLen
 	if records == 0xffff || size == 0xffff || offset == 0xffffffff {
 		pos64, err := z.locate64(pos)
 		if err != nil {
@@ -84,6 +88,7 @@ func (z *Zip) locate() error {
 			if len(rec) < end64Len || rec[:4] != end64Sign {
 				return broken("not a valid zip file")
 			}
+			last = last && pos64+end64Len+locatorLen == pos
 			pos, records, size, offset = pos64, le64(rec[32:]), le64(rec[40:]), le64(rec[48:])
 		}
 	}
@@ -91,7 +96,7 @@ func (z *Zip) locate() error {
 	if int64(size) < 0 || int64(offset) < 0 || start < 0 || start >= z.size {
 		return broken("not a valid zip file")
 	}
-	z.end = end{records: records, start: start, stop: pos, base: start - int64(offset)}
+	z.end = end{records: records, start: start, stop: pos, base: start - int64(offset), last: last}
 	if z.end.base > 0 {
 		// There are files with a wrong size of the directory. If one is where
 		// the offset says, it is that.
@@ -247,7 +252,34 @@ func (z *Zip) readDirectory() error {
 		if !whole || uint16(len(z.at)) != uint16(z.end.records) {
 			return broken("not a valid zip file")
 		}
-		z.consistent = uint64(len(z.at)) == z.end.records && z.end.start+int64(at) == z.end.stop
+		z.consistent = uint64(len(z.at)) == z.end.records && z.end.start+int64(at) == z.end.stop &&
+			z.end.base == 0 && z.end.last
 		return nil
 	}
+}
+
+// refuse is the error of a zip that can be no module, for the entry at at.
+func (z *Zip) refuse(at uint32, format string, args ...any) error {
+	whole := z.consistent
+	for i, at := range []uint32{0, slices.Max(z.at), at} {
+		if !whole {
+			break
+		}
+		e, _, _ := parseEntry(z.dir[at:])
+		here, err := z.isAt(e)
+		if err != nil && !errors.As(err, new(*Error)) {
+			return err
+		}
+		whole = here && (i > 0 || e.offset == 0)
+	}
+	return &Error{whole, fmt.Sprintf(format, args...)}
+}
+
+// isAt reports whether the file of e is where e says.
+func (z *Zip) isAt(e entry) (bool, error) {
+	head, err := z.read(e.offset, localLen+int64(len(e.name)))
+	if err != nil || len(head) < localLen+len(e.name) {
+		return false, err
+	}
+	return head[:4] == localSign && int(le16(head[26:])) == len(e.name) && head[localLen:] == e.name, nil
 }

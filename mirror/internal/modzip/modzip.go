@@ -50,10 +50,12 @@ const (
 // An Error says why a file is not a module zip.
 type Error struct {
 	// Whole says that the file is a sound zip that can be no module: fetching
-	// it again would give the same. A zip that was refused for its directory is
-	// taken for sound if the directory is in itself: with as many files as its
-	// end declares, and ending there. Otherwise every file was inflated and
-	// had its checksum. Without Whole it may be a part, or a page of a portal.
+	// it again would give the same. That is said of a zip refused for its
+	// directory, if there are as many files as its end declares, nothing is
+	// before the first file, between the directory and the end or behind that,
+	// and the first, the last and the refused file are where it says. (One that
+	// was cut behind a zip among its files ends with the directory of that.)
+	// Without Whole it may be a part, or a page of a portal.
 	Whole bool
 
 	text string
@@ -85,7 +87,7 @@ type Zip struct {
 
 	dir        string   // the bytes of the directory
 	at         []uint32 // where in dir the entry of each file begins
-	consistent bool     // see [Error.Whole]
+	consistent bool     // in itself, see [Error.Whole]
 	inflated   int64
 	goMod      string // the name of its go.mod
 }

@@ -277,12 +277,106 @@ func TestBombs(t *testing.T) {
 	if _, err := Open(bytes.NewReader(honest), MaxSize+1); err == nil {
 		t.Error("opened a file beyond the limit")
 	}
-	// A directory that is not in itself sound is no ground to say that the rest
-	// is, whatever its names are.
-	wrong := makeZip(t, "../x", "")
-	wrong[len(wrong)-endLen+12]++ // the size of the directory
-	if _, _, err := hashZip(wrong, mod); err == nil || err.(*Error).Whole {
-		t.Errorf("an inconsistent directory: %v", err)
+}
+
+// stored is a zip with one file, not packed, whose offsets begin with offset.
+func stored(t *testing.T, offset int64, name, content string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	w.SetOffset(offset)
+	f, err := w.CreateHeader(&zip.FileHeader{Name: name})
+	if err == nil {
+		_, err = io.WriteString(f, content)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func isWhole(data string) bool {
+	_, _, err := hashZip([]byte(data), mod)
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Whole
+}
+
+// TestWhole has zips that can be no module's and are sound, or are not for one
+// reason.
+func TestWhole(t *testing.T) {
+	simple := stored(t, 0, "x", "content")
+	at := len(simple) - endLen
+	dir, end := simple[:at], simple[at:]
+	number := func(s string, off int, add uint32) string {
+		b := []byte(s)
+		binary.LittleEndian.PutUint32(b[off:], le32(s[off:])+add)
+		return string(b)
+	}
+	// wide has an end in 64 bits, with count files, and gap behind it.
+	wide := func(count uint64, gap string) string {
+		le := binary.LittleEndian
+		b := append([]byte(dir+end64Sign), make([]byte, end64Len-len(end64Sign))...)
+		le.PutUint64(b[at+4:], end64Len-12)
+		le.PutUint64(b[at+24:], count)
+		le.PutUint64(b[at+32:], count)
+		le.PutUint64(b[at+40:], uint64(le32(end[12:])))
+		le.PutUint64(b[at+48:], uint64(le32(end[16:])))
+		b = append(b, gap+locatorSign+"\x00\x00\x00\x00"...)
+		b = le.AppendUint64(b, uint64(at))
+		b = le.AppendUint32(b, 1)
+		return string(b) + number(end, 8, 0xffff_ffff-le32(end[8:]))
+	}
+	three := string(makeZip(t, "a", "", "b:", "", "c", ""))
+	for _, tt := range []struct {
+		what, data string
+		whole      bool
+	}{
+		{"simple", simple, true},
+		{"three files", three, true},
+		{"with a comment", number(simple, len(simple)-2-2, 3<<16) + "abc", true},
+		{"wide", wide(1, ""), true},
+		{"wide, of another count", wide(1<<16+1, ""), false},
+		{"wide, bytes behind the end", wide(1, "x"), false},
+		{"bytes before", "#!" + simple, false},
+		{"bytes before, counted", "#!" + stored(t, 2, "x", "content"), false},
+		{"bytes behind", simple + "x", false},
+		{"a wrong size of the directory", dir + number(end, 12, 1), false},
+		{"bytes behind the directory", dir + strings.Repeat("x", entryLen) + number(end, 12, entryLen), false},
+		{"another first file", strings.Replace(three, prefix+"a", prefix+"x", 1), false},
+		{"another refused file", strings.Replace(three, prefix+"b", prefix+"x", 1), false},
+		{"another last file", strings.Replace(three, prefix+"c", prefix+"x", 1), false},
+	} {
+		if got := isWhole(tt.data); got != tt.whole {
+			t.Errorf("%s: whole is %v", tt.what, got)
+		}
+	}
+}
+
+// TestCut has zips that are cut in transit, some of them behind a zip that they
+// hold: no part is taken for a sound zip, wherever the inner one says that its
+// file is.
+func TestCut(t *testing.T) {
+	const before = localLen + len("test.zip")
+	another := []byte(stored(t, int64(before), "x", "inner"))
+	binary.LittleEndian.PutUint32(another[bytes.Index(another, []byte(entrySign))+42:], 0)
+	for what, inner := range map[string]string{
+		"as it is":                   stored(t, 0, "x", "inner"),
+		"with the name of the outer": stored(t, 0, "test.zip", "inner"),
+		"offsets in the outer":       stored(t, int64(before), "x", "inner"),
+		"first file of the outer":    string(another),
+	} {
+		outer := stored(t, 0, "test.zip", inner)
+		if !isWhole(outer) {
+			t.Fatalf("%s: not taken for sound in one piece", what)
+		}
+		for n := range len(outer) {
+			if isWhole(outer[:n]) {
+				t.Errorf("%s: %d bytes of %d are taken for a sound zip", what, n, len(outer))
+			}
+		}
 	}
 }
 
@@ -331,27 +425,34 @@ func noise(n int) string {
 
 // TestDisk has a disk that fails: nothing is said about the zip.
 func TestDisk(t *testing.T) {
-	data := makeZip(t, "x", noise(2<<20), "y", "y")
-	for n := range 8 {
-		at := 0
-		_, err := func() (string, error) {
-			z, err := Open(readerAt(func(p []byte, off int64) (int, error) {
-				if at++; at > n {
-					return 0, fs.ErrInvalid
+	for _, tt := range []struct {
+		data  []byte
+		reads int
+	}{
+		{makeZip(t, "x", noise(2<<20), "y", "y"), 8},
+		{makeZip(t, ":", "", "y", "y"), 5}, // it is looked whether it is sound
+	} {
+		for n := range tt.reads {
+			at := 0
+			_, err := func() (string, error) {
+				z, err := Open(readerAt(func(p []byte, off int64) (int, error) {
+					if at++; at > n {
+						return 0, fs.ErrInvalid
+					}
+					return bytes.NewReader(tt.data).ReadAt(p, off)
+				}), int64(len(tt.data)))
+				if err == nil {
+					err = z.Read(t.Context(), mod)
 				}
-				return bytes.NewReader(data).ReadAt(p, off)
-			}), int64(len(data)))
-			if err == nil {
-				err = z.Read(t.Context(), mod)
+				if err != nil {
+					return "", err
+				}
+				h1, _, err := z.Hash(t.Context())
+				return h1, err
+			}()
+			if !errors.Is(err, fs.ErrInvalid) {
+				t.Errorf("after %d reads: %v", n, err)
 			}
-			if err != nil {
-				return "", err
-			}
-			h1, _, err := z.Hash(t.Context())
-			return h1, err
-		}()
-		if !errors.Is(err, fs.ErrInvalid) {
-			t.Errorf("after %d reads: %v", n, err)
 		}
 	}
 }

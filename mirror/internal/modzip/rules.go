@@ -37,21 +37,18 @@ func (z *Zip) Read(ctx context.Context, m module.Version) error {
 		}
 		packed -= e.packed
 		if err := checkName(e, prefix); err != nil {
-			return &Error{z.consistent, err.Error()}
+			return z.refuse(at, "%v", err)
 		}
 		if e.size > left {
-			return &Error{z.consistent, fmt.Sprintf("more than %d bytes of files", int64(MaxSize))}
+			return z.refuse(at, "more than %d bytes of files", int64(MaxSize))
 		}
 		left -= e.size
 		if e.method != store && e.method != deflate && !strings.HasSuffix(e.name, "/") {
-			return &Error{z.consistent, fmt.Sprintf("files packed with method %d", e.method)}
+			return z.refuse(at, "files packed with method %d", e.method)
 		}
 	}
 	z.inflated = MaxSize - int64(left)
-	if err := z.collisions(len(prefix)); err != nil {
-		return &Error{z.consistent, err.Error()}
-	}
-	return nil
+	return z.collisions(len(prefix))
 }
 
 // checkName applies the rules for one file.
@@ -118,12 +115,12 @@ func (z *Zip) collisions(prefix int) error {
 		_, na, nb := compareFold(a, b)
 		switch {
 		case a[:na] != b[:nb]:
-			return fmt.Errorf("case-insensitive file name collision: %q and %q", cut(a[:na]), cut(b[:nb]))
+			return z.refuse(z.at[i], "case-insensitive file name collision: %q and %q", cut(a[:na]), cut(b[:nb]))
 		case na < len(a):
 		case nb < len(b) && !aDir, nb == len(b) && aDir != bDir:
-			return fmt.Errorf("entry %q is both a file and a directory", cut(a))
+			return z.refuse(z.at[i], "entry %q is both a file and a directory", cut(a))
 		case nb == len(b) && !aDir:
-			return fmt.Errorf("multiple entries for file %q", cut(a))
+			return z.refuse(z.at[i], "multiple entries for file %q", cut(a))
 		}
 	}
 	return nil

@@ -6,15 +6,16 @@
 // is a module's, and hashes it.
 //
 // It says of a zip what x/mod's zip.CheckZip and dirhash.HashZip say together,
-// which are its referees in tests, at a bounded cost:
+// which are its referees in tests, at a bounded cost. Only a zip whose packed files
+// are together larger than it is, so that some overlap, is refused here alone.
 //
 //   - Memory. The directory is kept as the bytes that it is, with four bytes
 //     more for each file: at most [MaxDirectory] and a tenth. archive/zip needs
 //     300 bytes for each file and x/mod as many for each directory above it,
 //     which a directory of 32 MB can bring to gigabytes.
 //   - Time. No file may be larger than it declares, all together at most
-//     [MaxSize]. Files that share their bytes are refused, so no input is
-//     inflated twice. Both ends when the context does, in the middle of a file.
+//     [MaxSize], and packed no larger than the zip: files that share their bytes
+//     do not add up. Both ends when the context does, in the middle of a file.
 //
 // Every file is inflated once. The directory is read as archive/zip reads it,
 // with which the go command will, and what inflates here is what inflates there,

@@ -46,17 +46,18 @@ type VersionInfo struct {
 }
 
 // ParseInfo parses a .info, which must name exactly the version of m. What else
-// it says (its Origin) is kept by keeping the bytes, and not vouched for.
+// it says (its Origin) is kept by keeping the bytes, and not vouched for. An error
+// quotes nothing of it, since clients may see the error and not what a host says.
 func ParseInfo(data []byte, m module.Version) (VersionInfo, error) {
 	if len(data) > MaxInfo {
 		return VersionInfo{}, fmt.Errorf("%s: .info of %d bytes", m, len(data))
 	}
 	var i VersionInfo
 	if err := json.Unmarshal(data, &i); err != nil {
-		return VersionInfo{}, fmt.Errorf("%s: malformed .info: %w", m, err)
+		return VersionInfo{}, fmt.Errorf("%s: malformed .info", m)
 	}
 	if i.Version != m.Version {
-		return VersionInfo{}, fmt.Errorf("%s: .info is of version %q", m, i.Version)
+		return VersionInfo{}, fmt.Errorf("%s: .info is of another version", m)
 	}
 	return i, nil
 }

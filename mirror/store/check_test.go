@@ -5,6 +5,7 @@
 package store
 
 import (
+	"strings"
 	"testing"
 
 	"golang.org/x/mod/module"
@@ -31,6 +32,16 @@ func TestKeyed(t *testing.T) {
 	}
 	if len(k.locks) != 0 {
 		t.Errorf("%d locks left", len(k.locks))
+	}
+}
+
+// TestInfoQuoted has a .info that is wrong: its error has nothing of it.
+func TestInfoQuoted(t *testing.T) {
+	for _, info := range []string{`{"Version":"secret"}`, `{"Version":"v1.0.0","Time":"secret"}`} {
+		_, err := ParseInfo([]byte(info), module.Version{Path: "example.com/a", Version: "v1.0.0"})
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", info, err)
+		}
 	}
 }
 

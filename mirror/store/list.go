@@ -48,20 +48,22 @@ func (s *Store) Publish(m module.Version) error {
 }
 
 // Infos returns what reports whether there is a .info of a version of the module
-// path. It says nothing about what is in it.
+// path. It says nothing about what is in it. If the disk does not tell, there is one
+// of each: no published version leaves a list for that.
 func (s *Store) Infos(path string) func(version string) bool {
 	escaped, err := module.EscapePath(path)
 	if err != nil {
 		return func(string) bool { return false }
 	}
 	dir, err := fs.ReadDir(s.root.FS(), escaped+"/@v")
+	unknown := err != nil && !errors.Is(err, fs.ErrNotExist)
 	names := make(map[string]bool)
 	for _, d := range dir {
 		names[d.Name()] = true
 	}
 	return func(version string) bool {
-		v, verr := module.EscapeVersion(version)
-		return err == nil && verr == nil && names[v+".info"]
+		v, err := module.EscapeVersion(version)
+		return err == nil && (unknown || names[v+".info"])
 	}
 }
 

@@ -384,6 +384,32 @@ func TestList(t *testing.T) {
 	}
 }
 
+func TestInfos(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	put(t, s, mirrortest.Simple(t, "example.com/a", "v1.0.0"))
+	// A disk that does not tell.
+	if err := os.Mkdir(filepath.Join(dir, "example.com/b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "example.com/b/@v"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		path, version string
+		want          bool
+	}{
+		{"example.com/a", "v1.0.0", true},
+		{"example.com/a", "v1.0.1", false},
+		{"example.com/absent", "v1.0.0", false},
+		{"example.com/b", "v1.0.0", true},
+	} {
+		if got := s.Infos(tt.path)(tt.version); got != tt.want {
+			t.Errorf("%s@%s: %v", tt.path, tt.version, got)
+		}
+	}
+}
+
 // TestFileProxy has the go command use the tree without a server: what it finds
 // there is what it would find at a server with the same versions.
 func TestFileProxy(t *testing.T) {

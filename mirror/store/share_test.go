@@ -124,8 +124,10 @@ func TestSides(t *testing.T) {
 			r <- struct{}{}
 		}
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
 	for _, k := range []Kind{Info, Mod, Zip} {
-		f, _, err := s.Open(t.Context(), rec, k)
+		f, _, err := s.Open(ctx, rec, k)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,11 +188,37 @@ func TestRooms(t *testing.T) {
 		t.Errorf("who left got %v", err)
 	}
 	<-s.public.heavy
-	f, _, err := s.Open(t.Context(), large, Zip)
+	f, meta, err := s.Open(t.Context(), large, Zip)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Close()
+	defer f.Close()
+	if meta.Size > lightZip {
+		t.Fatalf("large by its %d bytes, not by its files", meta.Size)
+	}
+	if _, _, err := s.hashZipIn(t.Context(), s.public.light, lightFiles, f, meta.Size, large.Module); err != errHeavy {
+		t.Errorf("among the light ones: %v", err)
+	}
+}
+
+// TestShorter has a zip that is shorter than it was when its check began.
+func TestShorter(t *testing.T) {
+	s, err := Open(Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	rec := stored(t, s, "v1.0.0", 1)
+	f, meta, err := s.Open(t.Context(), rec, Zip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for more, want := range map[int64]error{0: nil, 1: io.ErrUnexpectedEOF} {
+		if _, err := s.sumZip(t.Context(), f, meta.Size+more, rec.Module); err != want {
+			t.Errorf("%d bytes shorter: %v, want %v", more, err, want)
+		}
+	}
 }
 
 // TestLargeDirectories has them come one at a time.

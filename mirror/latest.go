@@ -22,79 +22,109 @@ import (
 	"example.org/sumlog/mirror/store"
 )
 
-// latest serves what upstream calls the latest version, unless the log has a later
-// one, or else the latest of all that is known.
+// latest serves what upstream calls the latest version, unless the list or the log has
+// a later one, or else the latest of all that is known.
 func (h *Handler) latest(w http.ResponseWriter, r *http.Request, q request) error {
 	logged, err := h.logged(q.path)
 	if err != nil {
 		return err
 	}
-	var data []byte
+	find := h.current
 	if q.cachedOnly {
-		err = notFound("%s is not in this mirror: temporarily unavailable", q.path)
-	} else {
-		data, err = h.c.Admission.Latest(r.Context(), q.path, len(logged) > 0)
+		find = h.cached
 	}
-	// Only absence, or a log that knows the module, lets others than upstream say.
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && len(logged) == 0 {
+	data, err := find(r.Context(), q, logged)
+	if err != nil {
 		return err
-	}
-	if err != nil || outdone(data, logged) {
-		derived, derr := h.derive(r.Context(), q, logged)
-		switch {
-		case derr == nil:
-			data = derived
-		case err != nil:
-			return derr
-		}
 	}
 	resolved(w, r, contentType[store.Info], string(data))
 	return nil
 }
 
-// outdone reports whether a logged version may be later than the one of the .info
-// that upstream gave for the latest.
-func outdone(info []byte, logged []index.Version) bool {
-	var i store.VersionInfo
-	if err := json.Unmarshal(info, &i); err != nil {
-		return true
+// cached returns the .info of the latest version of what is logged.
+func (h *Handler) cached(ctx context.Context, q request, logged []index.Version) ([]byte, error) {
+	if len(logged) == 0 {
+		return nil, notFound("%s is not in this mirror: temporarily unavailable", q.path)
 	}
-	for _, v := range logged {
-		if !module.IsPseudoVersion(v.Version) &&
-			(module.IsPseudoVersion(i.Version) || semver.Compare(v.Version, i.Version) > 0) {
-			return true
-		}
-	}
-	return false
+	return h.infoOf(ctx, q, loggedLatest(logged), true)
 }
 
-// derive returns the .info of the latest version of all that is listed, logged and
-// stored.
-func (h *Handler) derive(ctx context.Context, q request, logged []index.Version) ([]byte, error) {
-	var latest admit.Listed
-	if q.cachedOnly {
-		if len(logged) == 0 {
-			return nil, notFound("%s is not in this mirror: temporarily unavailable", q.path)
-		}
-		latest = loggedLatest(logged)
-	} else {
-		listed, err := h.c.Admission.List(ctx, q.path, len(logged) > 0)
-		if err != nil && len(logged) == 0 {
-			return nil, err
-		}
-		latest = choice{
-			path:  q.path,
-			goMod: func(version string) []byte { return h.goMod(ctx, version, q.path) },
-		}.pick(h.known(q.path, listed, logged, err), listed)
+// current returns the .info that upstream has for the latest, or that of a version
+// that is later. If that cannot be made out, upstream's stands.
+func (h *Handler) current(ctx context.Context, q request, logged []index.Version) ([]byte, error) {
+	data, err := h.c.Admission.Latest(ctx, q.path, len(logged) > 0)
+	// Only absence, or a log that knows the module, lets others than upstream say.
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && len(logged) == 0 {
+		return nil, err
 	}
-	if latest.Version == "" {
+	if err != nil {
+		return h.derive(ctx, q, logged, "")
+	}
+	var said store.VersionInfo
+	if err := json.Unmarshal(data, &said); err != nil {
+		return nil, err
+	}
+	// A go command that has the list and is given a pseudo-version found no version of
+	// the list good enough.
+	if module.IsPseudoVersion(said.Version) && !slices.ContainsFunc(logged, func(v index.Version) bool { return outdoes(v.Version, said.Version) }) {
+		return data, nil
+	}
+	if derived, err := h.derive(ctx, q, logged, said.Version); err == nil {
+		return derived, nil
+	}
+	return data, nil
+}
+
+// outdoes reports whether a version may take the place of the one that upstream said.
+func outdoes(version, said string) bool {
+	return !module.IsPseudoVersion(version) && (module.IsPseudoVersion(said) || semver.Compare(version, said) > 0)
+}
+
+// errStands is the error of what cannot take the place of upstream's answer.
+var errStands = errors.New("no later version than upstream's")
+
+// derive returns the .info of the latest version of all that is listed, logged and
+// stored. It must be later than the one that upstream said, unless that is "".
+func (h *Handler) derive(ctx context.Context, q request, logged []index.Version, said string) ([]byte, error) {
+	hurry := said != "" || len(logged) > 0
+	listed, err := h.c.Admission.List(ctx, q.path, hurry)
+	if err != nil && !hurry {
+		return nil, err
+	}
+	candidates := listed
+	if said != "" && !module.IsPseudoVersion(said) {
+		candidates = slices.Concat(listed, []admit.Listed{{Version: said}}) // which no list need have
+	}
+	all := h.known(q.path, candidates, logged, err)
+	if said != "" && !slices.ContainsFunc(all, func(v admit.Listed) bool { return outdoes(v.Version, said) }) {
+		return nil, errStands
+	}
+	sure := true
+	latest, good := choice{
+		path: q.path,
+		goMod: func(version string) []byte {
+			mod := h.goMod(ctx, version, q.path)
+			sure = sure && mod != nil
+			return mod
+		},
+	}.pick(all, listed)
+	switch {
+	case said != "" && (!good || !sure || !outdoes(latest.Version, said)):
+		// Of a version whose go.mod cannot be had, upstream may know that it is retracted.
+		return nil, errStands
+	case latest.Version == "":
 		return nil, notFound("%s has no version that could be the latest", q.path)
 	}
-	at, err := h.timeOf(ctx, q, latest, logged)
+	return h.infoOf(ctx, q, latest, hurry)
+}
+
+// infoOf returns a .info for a version.
+func (h *Handler) infoOf(ctx context.Context, q request, v admit.Listed, hurry bool) ([]byte, error) {
+	at, err := h.timeOf(ctx, q, v, hurry)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(store.VersionInfo{Version: latest.Version, Time: at})
+	return json.Marshal(store.VersionInfo{Version: v.Version, Time: at})
 }
 
 // loggedLatest returns the latest of what is logged, as it is below /cached-only/,
@@ -146,15 +176,15 @@ type choice struct {
 // for the latest (cmd/go/internal/modload/query.go): the version that it selects
 // itself, the highest release, else the highest prerelease, of those that the go.mod
 // of the latest does not retract; or, where it finds none of those good enough, what
-// it would make of the list without an answer here.
-func (c choice) pick(versions, listed []admit.Listed) admit.Listed {
+// it would make of the list without an answer here. If all is retracted, it is not good.
+func (c choice) pick(versions, listed []admit.Listed) (v admit.Listed, good bool) {
 	if len(listed) == 0 || !slices.ContainsFunc(versions, tagged) {
 		listed = versions
 	}
 	recent := newest(listed)
 	latest := c.highest(versions)
 	if latest.Version == "" {
-		return recent
+		return recent, true
 	}
 	retracted := retractions(c.goMod(latest.Version))
 	allowed := latest
@@ -164,11 +194,11 @@ func (c choice) pick(versions, listed []admit.Listed) admit.Listed {
 	}
 	switch {
 	case recent.Version != "" && semver.Compare(recent.Version, allowed.Version) > 0:
-		return recent // also if nothing is allowed
+		return recent, true // also if nothing is allowed
 	case allowed.Version == "":
-		return latest
+		return latest, false
 	}
-	return allowed
+	return allowed, true
 }
 
 // tagged reports whether v is no pseudo-version.
@@ -257,7 +287,7 @@ func (h *Handler) goMod(ctx context.Context, version, path string) []byte {
 
 // timeOf returns the time of a version: as its .info says, else as its list or its
 // pseudo-version says, else the time when it was logged.
-func (h *Handler) timeOf(ctx context.Context, q request, v admit.Listed, logged []index.Version) (time.Time, error) {
+func (h *Handler) timeOf(ctx context.Context, q request, v admit.Listed, hurry bool) (time.Time, error) {
 	m := module.Version{Path: q.path, Version: v.Version}
 	e, found, err := h.find(m)
 	if err != nil {
@@ -268,7 +298,7 @@ func (h *Handler) timeOf(ctx context.Context, q request, v admit.Listed, logged 
 		i, _ = h.c.Store.ReadInfo(ctx, e.Record)
 	} else if !q.cachedOnly {
 		var data []byte
-		if data, err = h.c.Admission.Info(ctx, q.path, v.Version, len(logged) > 0); err == nil {
+		if data, err = h.c.Admission.Info(ctx, q.path, v.Version, hurry); err == nil {
 			err = json.Unmarshal(data, &i)
 		}
 	}

@@ -235,6 +235,119 @@ func TestUnion(t *testing.T) {
 	w.want("/cached-only/example.com/a/@latest", 200, `{"Version":"v1.2.0","Time":"2024-05-06T07:08:09Z"}`)
 }
 
+// TestLatestBesideList shows that upstream's answer gives way to a later version of the
+// list beside it, and to no other, and that it stands byte for byte where it stands.
+func TestLatestBesideList(t *testing.T) {
+	const pseudo = "v1.2.1-0.20240102030405-abcdefabcdef"
+	for _, tt := range []struct {
+		name     string
+		said     string
+		versions []string // with what stands in the go.mod; "-": none
+		without  string   // suffix of what upstream fails to give
+		want     string   // "": what upstream said
+	}{
+		{"newer", "v1.0.0", []string{"v1.0.0", "", "v1.5.0", ""}, "", "v1.5.0"},
+		{"same", "v1.5.0", []string{"v1.0.0", "", "v1.5.0", ""}, "", ""},
+		{"incompatible", "v20.10.0+incompatible", []string{"v20.10.0+incompatible", "-", "v28.5.2+incompatible", "-"}, "", "v28.5.2+incompatible"},
+		{"beside a go.mod", "v1.0.0", []string{"v1.0.0", "", "v2.0.0+incompatible", "-"}, "", ""},
+		{"prerelease", "v1.0.0", []string{"v1.0.0", "", "v1.1.0-rc.1", ""}, "", ""},
+		{"unlisted", "v1.0.0", []string{"v1.1.0-rc.1", ""}, "", ""},
+		{"lower release", "v1.1.0-rc.1", []string{"v1.0.0", "", "v1.1.0-rc.2", ""}, "", ""},
+		{"retracted", "v1.0.0", []string{"v1.0.0", "", "v1.1.0", "retract v1.1.0"}, "", ""},
+		{"retracted, but one", "v1.0.0", []string{"v1.0.0", "", "v1.1.0", "", "v1.2.0", "retract v1.2.0"}, "", "v1.1.0"},
+		{"all retracted", "v1.0.0", []string{"v1.0.0", "", "v1.1.0", "retract [v1.0.0, v1.1.0]"}, "", ""},
+		{"all retracted, but a pseudo-version", "v1.0.0", []string{"v1.0.0", "", "v1.1.0", "retract [v1.0.0, v1.1.0]", pseudo, ""}, "", ""},
+		{"pseudo", pseudo, []string{"v1.0.0", "", "v1.3.0", ""}, "", ""},
+		{"no list", "v1.0.0", []string{"v1.5.0", ""}, "@v/list", ""},
+		{"no go.mod", "v1.0.0", []string{"v1.5.0", ""}, "v1.5.0.mod", ""},
+		{"no .info", "v1.0.0", []string{"v1.5.0", ""}, "v1.5.0.info", ""},
+	} {
+		w := newWorld(t)
+		for i := 0; i < len(tt.versions); i += 2 {
+			files := []string{"x.go", "package x\n"}
+			if mod := tt.versions[i+1]; mod != "-" {
+				files = append(files, "go.mod", "module example.com/a\n\ngo 1.20\n\n"+mod+"\n")
+			}
+			w.offer(mirrortest.New(t, "example.com/a", tt.versions[i], files...))
+		}
+		if tt.without != "" {
+			w.public.Fail(tt.without, &upstream.Error{URL: "mem", Status: 500})
+		}
+		said := fmt.Sprintf(`{ "Version": %q, "Origin": {} }`, tt.said)
+		w.public.Set("example.com/a/@latest", []byte(said))
+		want := said
+		if tt.want != "" {
+			want = fmt.Sprintf(`{"Version":%q,"Time":"2024-05-06T07:08:09Z"}`, tt.want)
+		}
+		if got, _ := w.get("/example.com/a/@latest"); got != want {
+			t.Errorf("%s: %s, want %s", tt.name, got, want)
+		}
+		w.close()
+	}
+}
+
+// TestLatestBesideLog shows that upstream's answer gives way to a later version of the
+// log, which upstream no longer has.
+func TestLatestBesideLog(t *testing.T) {
+	const pseudo = "v1.9.1-0.20240102030405-abcdefabcdef"
+	for _, tt := range []struct {
+		name, said, logged, mod, want string
+	}{
+		{"newer", "v1.1.0", "v1.2.0", "", "v1.2.0"},
+		{"older", "v1.1.0", "v1.0.0", "", ""},
+		{"tag before pseudo", pseudo, "v1.2.0", "", "v1.2.0"},
+		{"pseudo", "v1.1.0", pseudo, "", ""},
+		{"retracted", pseudo, "v1.2.0", "retract v1.2.0", ""},
+	} {
+		w := newWorld(t)
+		m := w.offer(mirrortest.New(t, "example.com/a", tt.logged, "go.mod", "module example.com/a\n\n"+tt.mod+"\n"))
+		if err := w.svc.Bytes(t.Context(), m.Version, store.Zip); err != nil {
+			t.Fatal(err)
+		}
+		for _, ext := range []string{"info", "mod", "zip"} {
+			w.public.Set(mirrortest.Name(m.Version, ext), nil)
+		}
+		w.public.Set("example.com/a/@v/list", []byte("v1.1.0\n"))
+		if tt.said == pseudo {
+			w.public.Set("example.com/a/@v/list", []byte{})
+		}
+		said := fmt.Sprintf(`{ "Version": %q, "Origin": {} }`, tt.said)
+		w.public.Set("example.com/a/@latest", []byte(said))
+		want := said
+		if tt.want != "" {
+			want = fmt.Sprintf(`{"Version":%q,"Time":"2024-05-06T07:08:09Z"}`, tt.want)
+		}
+		if got, _ := w.get("/example.com/a/@latest"); got != want {
+			t.Errorf("%s: %s, want %s", tt.name, got, want)
+		}
+		w.close()
+	}
+}
+
+// TestWithoutInfo shows that beside a list of upstream's a logged version counts only
+// if its .info is stored, and that without such a list it counts.
+func TestWithoutInfo(t *testing.T) {
+	w := newWorld(t)
+	defer w.close()
+	w.admitted("example.com/a", "v1.0.0")
+	m := w.admitted("example.com/a", "v1.2.0")
+	os.Remove(filepath.Join(w.dir, mirrortest.Name(m.Version, "info")))
+	w.public.Set("example.com/a/@v/list", []byte("v1.0.0\nv1.1.0\n"))
+	said := `{"Version":"v1.1.0"}`
+	w.public.Set("example.com/a/@latest", []byte(said))
+	w.want("/example.com/a/@v/list", 200, "v1.0.0\nv1.1.0\n")
+	w.want("/example.com/a/@latest", 200, said)
+
+	w = newWorld(t)
+	defer w.close()
+	w.admitted("example.com/a", "v1.0.0")
+	m = w.admitted("example.com/a", "v1.2.0")
+	os.Remove(filepath.Join(w.dir, mirrortest.Name(m.Version, "info")))
+	w.public.Fail("", &upstream.Error{URL: "mem", Status: 500})
+	w.want("/example.com/a/@v/list", 200, "v1.0.0\nv1.2.0\n")
+	w.want("/example.com/a/@latest", 200, `{"Version":"v1.2.0","Time":"2025-01-02T03:04:05.000001Z"}`)
+}
+
 func TestLoggedLatest(t *testing.T) {
 	for _, tt := range []struct {
 		want     string

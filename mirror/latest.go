@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"slices"
@@ -22,6 +23,11 @@ import (
 	"example.org/sumlog/mirror/store"
 )
 
+// maxLatest is how long a request for the latest may take in all. The answer may be
+// made of several of upstream's (its own, the list, a go.mod or two, the .info), each
+// of which may take long, and has to be there in the 30 seconds of a short request.
+const maxLatest = 28 * time.Second
+
 // latest serves what upstream calls the latest version, unless the list or the log has
 // a later one, or else the latest of all that is known.
 func (h *Handler) latest(w http.ResponseWriter, r *http.Request, q request) error {
@@ -29,11 +35,16 @@ func (h *Handler) latest(w http.ResponseWriter, r *http.Request, q request) erro
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeoutCause(r.Context(), maxLatest, admit.ErrTimeout)
+	defer cancel()
 	find := h.current
 	if q.cachedOnly {
 		find = h.cached
 	}
-	data, err := find(r.Context(), q, logged)
+	data, err := find(ctx, q, logged)
+	if errors.Is(err, context.DeadlineExceeded) && context.Cause(ctx) == admit.ErrTimeout {
+		return fmt.Errorf("%s/@latest: %w", q.path, admit.ErrTimeout)
+	}
 	if err != nil {
 		return err
 	}

@@ -498,6 +498,25 @@ func TestHang(t *testing.T) {
 	})
 }
 
+// TestSlowLatest shows that all that the latest is made of comes within the time of one
+// request, though each part would.
+func TestSlowLatest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.simple("example.com/a", "v1.0.0")
+		time.AfterFunc(15*time.Second, w.public.Hang("@latest"))
+		time.AfterFunc(37*time.Second, w.public.Hang("@v/list"))
+		began := time.Now()
+		w.want("/example.com/a/@latest", 503, "example.com/a/@latest: "+admit.ErrTimeout.Error()+"\n")
+		if d := time.Since(began); d > 29*time.Second {
+			t.Errorf("the latest took %v", d)
+		}
+		time.Sleep(10 * time.Second)
+		w.want("/example.com/a/@latest", 200, `{"Version":"v1.0.0","Time":"2024-05-06T07:08:09Z"}`)
+	})
+}
+
 // TestStampede has fifty clients want a cold version.
 func TestStampede(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -129,41 +129,61 @@ type flight struct {
 	abandoned bool // err is that its owner did not want it any more
 }
 
-// do returns what fetch returns, called by it or by another do with the same
-// key. fetch must end when ctx does. Who waits takes over when the one who
-// fetches is called off.
-func (f *flights) do(ctx context.Context, key string, fetch func() ([]byte, error)) ([]byte, error) {
-	for {
-		f.mu.Lock()
-		other := f.m[key]
-		if other == nil {
-			break
-		}
-		f.mu.Unlock()
-		select {
-		case <-other.done:
-		case <-ctx.Done():
-			return nil, &Error{URL: key, Err: ctx.Err()}
-		}
-		if !other.abandoned {
-			return other.data, other.err
-		}
+// join returns what the one brings who fetches key, if there is one. Otherwise, and
+// when that one is called off, it was not joined.
+func (f *flights) join(ctx context.Context, key string) (joined bool, data []byte, err error) {
+	f.mu.Lock()
+	other := f.m[key]
+	f.mu.Unlock()
+	if other == nil {
+		return false, nil, nil
 	}
-	mine := &flight{done: make(chan struct{}), abandoned: true}
+	select {
+	case <-other.done:
+		return !other.abandoned, other.data, other.err
+	case <-ctx.Done():
+		return true, nil, &Error{URL: key, Err: ctx.Err()}
+	}
+}
+
+// begin returns a new flight, or nil if there is one of that key.
+func (f *flights) begin(key string) *flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.m[key] != nil {
+		return nil
+	}
 	if f.m == nil {
 		f.m = make(map[string]*flight)
 	}
-	f.m[key] = mine
+	f.m[key] = &flight{done: make(chan struct{}), abandoned: true}
+	return f.m[key]
+}
+
+func (f *flights) end(key string, mine *flight) {
+	f.mu.Lock()
+	delete(f.m, key)
 	f.mu.Unlock()
-	defer func() {
-		f.mu.Lock()
-		delete(f.m, key)
-		f.mu.Unlock()
-		close(mine.done)
-	}()
-	mine.data, mine.err = fetch()
-	mine.abandoned = mine.err != nil && ctx.Err() != nil
-	return mine.data, mine.err
+	close(mine.done)
+}
+
+// do returns what fetch returns, called by it or by another do with the same
+// key. fetch must end when ctx does, and begin at once: others wait for it. Who
+// waits takes over when the one who fetches is called off.
+func (f *flights) do(ctx context.Context, key string, fetch func() ([]byte, error)) ([]byte, error) {
+	for {
+		if joined, data, err := f.join(ctx, key); joined {
+			return data, err
+		}
+		mine := f.begin(key)
+		if mine == nil {
+			continue
+		}
+		defer f.end(key, mine)
+		mine.data, mine.err = fetch()
+		mine.abandoned = mine.err != nil && ctx.Err() != nil
+		return mine.data, mine.err
+	}
 }
 
 // A slot holds something that is learnt from outside now and then.

@@ -329,11 +329,11 @@ func (d *Database) fetch(ctx context.Context, file string, limit int64) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	get := func(ctx context.Context) ([]byte, error) { return p.source.Get(ctx, p.prefix+file, limit) }
-	return d.flights.do(ctx, file, func() ([]byte, error) {
-		if ctx.Value(relayed{}) != nil {
-			return d.relayedGet(ctx, file, get)
-		}
-		return get(ctx)
-	})
+	get := func(ctx context.Context) ([]byte, error) {
+		return d.flights.do(ctx, file, func() ([]byte, error) { return p.source.Get(ctx, p.prefix+file, limit) })
+	}
+	if ctx.Value(relayed{}) != nil {
+		return d.relayedGet(ctx, file, get)
+	}
+	return get(ctx)
 }

@@ -27,11 +27,19 @@ const maxRelay = 25 * time.Second // below the 30 s that no request may exceed
 // of a module that is new to it, the database answers when it has fetched it.
 var relayLanes = lanes.Config{Quick: 16, Slow: 64, Queue: 512, Patience: 300 * time.Millisecond, Wait: maxRelay}
 
+// tooMany is what clients of the relay are told who got no place, or lost it.
+const tooMany = "too many requests to the public checksum database, try again in a moment"
+
 // relayed is the key of contexts of the relay's requests.
 type relayed struct{}
 
-// relayedGet is get in a place of the relay's lanes.
+// relayedGet is get in a place of the relay's lanes, unless file is being fetched
+// already. Only who has a place fetches, so that nobody who joins, admission least,
+// waits in the queue of another.
 func (d *Database) relayedGet(ctx context.Context, file string, get func(context.Context) ([]byte, error)) ([]byte, error) {
+	if joined, data, err := d.flights.join(ctx, file); joined {
+		return data, err
+	}
 	_, rest, _ := strings.Cut(file, "/")
 	host, _, _ := strings.Cut(rest, "/")
 	var data []byte
@@ -40,7 +48,7 @@ func (d *Database) relayedGet(ctx context.Context, file string, get func(context
 		return err
 	})
 	if err == lanes.ErrFull || err == lanes.ErrGivenUp {
-		return nil, &Error{URL: file, Status: http.StatusServiceUnavailable, RetryAfter: time.Second, Err: err}
+		return nil, &Error{URL: file, Status: http.StatusServiceUnavailable, RetryAfter: time.Second, Text: tooMany, Err: err}
 	}
 	return data, err
 }
@@ -51,6 +59,9 @@ func (d *Database) Latest(ctx context.Context) ([]byte, error) {
 	if err := d.trusted(); err != nil {
 		return nil, err
 	}
+	// The head is everybody's, and one at a time asks for it: it needs no place, and
+	// that a client has none must not be remembered for all.
+	ctx = context.WithValue(ctx, relayed{}, nil)
 	head, err := d.newest.get(ctx, d.headLife, d.pause, func() ([]byte, error) {
 		head, err := d.fetch(ctx, "latest", maxAnswer)
 		if err != nil {

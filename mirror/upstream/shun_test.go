@@ -173,6 +173,64 @@ func TestRelayShares(t *testing.T) {
 	})
 }
 
+// TestRelayAdmission shows that an admission of what clients of the relay ask for
+// neither waits for a place with them nor fails when they lose it.
+func TestRelayAdmission(t *testing.T) {
+	s := newScene(t, 100)
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(s)
+		d := s.open()
+		answers, wait := lookUp(s.relay(d), 100)
+		var admissions sync.WaitGroup
+		for i := range 100 {
+			admissions.Go(func() { mustRecord(t, d, mod(i)) })
+		}
+		synctest.Wait()
+		if n := g.inside.Load(); n != 100 {
+			t.Errorf("of 100 admissions, %d are under way", n)
+		}
+		time.Sleep(10 * time.Second) // all that the relay began is given up by now
+		synctest.Wait()
+		if n := g.inside.Load(); n != 100 {
+			t.Errorf("10 s later, of 100 admissions %d are under way", n)
+		}
+		close(g.open)
+		wait()
+		admissions.Wait()
+		refused := 0
+		for i, rec := range answers {
+			switch {
+			case bytes.Contains(rec.Body.Bytes(), recordOf(mod(i)).Text()):
+			case strings.Contains(rec.Body.String(), tooMany):
+				refused++
+			default:
+				t.Errorf("lookup %d: %d %s", i, rec.Code, rec.Body)
+			}
+		}
+		if refused == 0 {
+			t.Error("no lookup of the relay was given up")
+		}
+	})
+}
+
+// TestRelayLatest shows that the head, which all wait for together, does not wait
+// for a place of the client who happens to ask for it.
+func TestRelayLatest(t *testing.T) {
+	s := newScene(t, 100)
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(s)
+		h := s.relay(s.open())
+		_, wait := lookUp(h, 100)
+		rec, began := httptest.NewRecorder(), time.Now()
+		h.ServeHTTP(rec, httptest.NewRequest("GET", "/latest", nil))
+		if rec.Code != http.StatusOK || time.Since(began) != 0 {
+			t.Errorf("latest: %d after %v", rec.Code, time.Since(began))
+		}
+		close(g.open)
+		wait()
+	})
+}
+
 // TestRelayHangs shows that an answer of the relay comes in time, those who wait
 // for their turn included.
 func TestRelayHangs(t *testing.T) {

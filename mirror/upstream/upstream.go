@@ -135,7 +135,7 @@ type Error struct {
 	// Text is what the upstream said in text/plain: a few printable lines,
 	// fit to be shown to a user. It is empty if there was none, or if it was
 	// said by a host that the upstream sent us to and the operator did not
-	// name.
+	// name. Of a client of a [Relay] that got no place it is why, with status 503.
 	Text string
 
 	// Err is the cause, if there was no answer or not a whole one.

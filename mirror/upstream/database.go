@@ -289,10 +289,19 @@ func (d *Database) setLatest(old, head []byte, tree tlog.Tree) error {
 		return errConflict
 	}
 	if err := durable.WriteFile(d.root, d.file("latest"), head, 0o644); err != nil {
-		return err
+		return local(err)
 	}
 	d.head, d.tree = head, tree
 	return nil
+}
+
+// local returns err, of this machine, as one that is no claim of absence: a missing
+// directory of ours is nothing that the database does not know.
+func local(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%v", err)
+	}
+	return err
 }
 
 // A place is where the database is reached: below prefix at source.

@@ -390,3 +390,21 @@ func TestPlace(t *testing.T) {
 		}
 	}
 }
+
+// TestDirectoryGone shows that the loss of the database's directory is not taken for
+// the absence of what is asked for.
+func TestDirectoryGone(t *testing.T) {
+	s := newScene(t, 300)
+	d := s.open()
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	_, err := d.Record(t.Context(), mod(7))
+	_, latest := d.Latest(t.Context())
+	_, tile := d.Tile(t.Context(), tlog.Tile{H: 8, L: 0, N: 0, W: 256})
+	for _, err := range []error{err, latest, tile} {
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("without the directory: %v", err)
+		}
+	}
+}

@@ -73,7 +73,7 @@ func openAuthority(c authorityConfig, l *log.Log) (a *authority, err error) {
 		return nil, err
 	}
 	evidence := keepEvidence(c.dir, c.logger)
-	if err := a.openUpstreams(c.upstreams, c.flights*connsPerFlight, evidence); err != nil {
+	if err := a.openUpstreams(c.upstreams, c.flights, evidence); err != nil {
 		return nil, err
 	}
 	if a.store, err = store.Open(store.Config{Dir: filepath.Join(c.dir, mirrorDir), Private: a.router.IsPrivate, Logger: c.logger}); err != nil {
@@ -97,9 +97,10 @@ func openIndex(dir string, rebuild bool, l *log.Log, logger *slog.Logger, progre
 	})
 }
 
-// openUpstreams makes the outside world reachable, by at most maxConns connections
-// for public and for private modules each.
-func (a *authority) openUpstreams(u upstreams, maxConns int, evidence func(string, []byte)) (err error) {
+// openUpstreams makes the outside world reachable, by the connections of that many
+// flights for public and for private modules each.
+func (a *authority) openUpstreams(u upstreams, flights int, evidence func(string, []byte)) (err error) {
+	maxConns := flights * connsPerFlight
 	a.client = upstream.NewClient(upstream.Config{MaxConns: maxConns, Logger: a.logger})
 	public := a.client.Chain(u.public)
 	a.hidden = upstream.NewClient(upstream.Config{Shun: u.publicHosts(), MaxConns: maxConns, Logger: a.logger})
@@ -118,7 +119,8 @@ func (a *authority) openUpstreams(u upstreams, maxConns int, evidence func(strin
 		return err
 	}
 	a.db, err = upstream.OpenDatabase(upstream.DatabaseConfig{
-		Spec: u.spec, Client: a.client, Public: public, Root: a.dbRoot, Evidence: evidence, Logger: a.logger,
+		Spec: u.spec, Client: a.client, Public: public, Root: a.dbRoot,
+		Relayed: relayed(flights), Evidence: evidence, Logger: a.logger,
 	})
 	return err
 }

@@ -21,10 +21,11 @@ const (
 	// A reader of the index has the database and its write-ahead log open.
 	perReader = 2
 
-	// What admission has open at most for each of its quick flights, the slow ones
-	// and all questions included: connections to public and to private upstreams,
-	// and files that are being made.
-	connsPerFlight = 20
+	// What admission has open at most for each of its quick flights, the slow ones,
+	// all questions and all lookups in the public database included: connections to
+	// public and to private upstreams, and files that are being made. The three
+	// quarters that one host gets are enough for all 15, and for the relay's.
+	connsPerFlight = 27
 	perFlight      = 2*connsPerFlight + 10
 	maxFlights     = 32
 
@@ -51,6 +52,10 @@ func divide(limit, cpus int) (budget, error) {
 	flights := min(max(1, left/3/perFlight), maxFlights)
 	return budget{flights, min((left-flights*perFlight)/perConn, maxConns)}, nil
 }
+
+// relayed is how many quick requests the relay of the public database gets, each
+// with four slow ones.
+func relayed(flights int) int { return max(1, flights/2) }
 
 // limits is the budget of this process.
 func limits() (budget, error) { return divide(descriptors.Limit(), runtime.GOMAXPROCS(0)) }

@@ -30,3 +30,14 @@ func TestDivide(t *testing.T) {
 		}
 	}
 }
+
+// TestRelayed checks that when all of the relay's requests and all of admission's
+// hang at one host, none waits for a connection.
+func TestRelayed(t *testing.T) {
+	for flights := 1; flights <= maxFlights; flights++ {
+		have := flights * connsPerFlight * 3 / 4
+		if need := 15*flights + 5*relayed(flights); need > have {
+			t.Errorf("%d flights: one host has %d connections, needs %d", flights, have, need)
+		}
+	}
+}

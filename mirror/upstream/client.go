@@ -61,7 +61,7 @@ type Config struct {
 
 	// MaxConns bounds the connections that are open at once, so that
 	// descriptors are left for others. One host gets three quarters of them.
-	// Default 640.
+	// Default 864.
 	MaxConns int
 
 	// Logger gets each exchange at debug level. Default: none.
@@ -81,7 +81,7 @@ type Client struct {
 
 // NewClient returns a client.
 func NewClient(c Config) *Client {
-	maxConns := cmp.Or(c.MaxConns, 640)
+	maxConns := cmp.Or(c.MaxConns, 864)
 	dialer := outbound.NewDialer(maxConns)
 	t := dialer.Transport()
 	t.MaxConnsPerHost = max(1, maxConns*3/4)

@@ -6,6 +6,7 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,10 @@ type DatabaseConfig struct {
 	// Evidence, if set, keeps text durably. It is called once, when the
 	// database is found to show two histories: a file of package evidence.
 	Evidence func(name string, text []byte)
+
+	// Relayed is how many requests the clients of a [Relay] have under way at a
+	// time that are answered quickly; four times as many may be slow. Default 16.
+	Relayed int
 
 	// Logger gets security failures and damage. Default: none.
 	Logger *slog.Logger
@@ -111,7 +116,7 @@ func OpenDatabase(c DatabaseConfig) (*Database, error) {
 		logger:    c.Logger,
 		headLife:  time.Minute,
 		pause:     10 * time.Second,
-		relayed:   lanes.New(relayLanes),
+		relayed:   relayLanes(cmp.Or(c.Relayed, 16)),
 	}
 	if d.evidence == nil {
 		d.evidence = func(string, []byte) {}

@@ -22,10 +22,17 @@ import (
 
 const maxRelay = 25 * time.Second // below the 30 s that no request may exceed
 
-// relayLanes bound the requests to the database that clients of the relay cause at
-// a time, so that they leave connections to admission, and one of them to others:
-// of a module that is new to it, the database answers when it has fetched it.
-var relayLanes = lanes.Config{Quick: 16, Slow: 64, Queue: 512, Patience: 300 * time.Millisecond, Wait: maxRelay}
+// slowRelayed is how many slow places the relay has for each quick one.
+const slowRelayed = 4
+
+// relayLanes returns what bounds the requests to the database that clients of the
+// relay cause at a time, so that they leave connections to admission, and one of them
+// to others: of a module that is new to it, the database answers when it has fetched it.
+func relayLanes(quick int) *lanes.Lanes {
+	return lanes.New(lanes.Config{
+		Quick: quick, Slow: slowRelayed * quick, Queue: 512, Patience: 300 * time.Millisecond, Wait: maxRelay,
+	})
+}
 
 // tooMany is what clients of the relay are told who got no place, or lost it.
 const tooMany = "too many requests to the public checksum database, try again in a moment"

@@ -82,6 +82,8 @@ type scene struct {
 	url  string
 	http *Client // nil: newClient
 
+	relayed int // places of the relay
+
 	mu     sync.Mutex
 	ops    sumdb.ServerOps
 	asked  []string
@@ -174,6 +176,8 @@ func (s *scene) tryOpen() (*Database, error) {
 		Client: c,
 		Public: c.Chain(mustList(s.t, s.url)),
 		Root:   root,
+
+		Relayed: s.relayed,
 		Evidence: func(name string, text []byte) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -154,6 +154,8 @@ func public(err error) *publicError {
 		return upstreamError(up)
 	case errors.Is(err, upstream.ErrOff):
 		return &publicError{status: http.StatusNotFound, text: absent("this server has no upstream for it")}
+	case errors.Is(err, upstream.ErrInside):
+		return &publicError{status: http.StatusNotFound, text: absent("a path whose host ends in .local or .internal is no public module's; if it is private, this server must be told so with -private")}
 	case errors.Is(err, upstream.ErrNotModule), errors.Is(err, store.ErrName):
 		return &publicError{status: http.StatusNotFound, text: absent("there can be no such module")}
 	case errors.Is(err, fs.ErrNotExist):

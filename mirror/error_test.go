@@ -93,6 +93,7 @@ func TestTable(t *testing.T) {
 		{"short", up(0, 0, os.NewSyscallError("socket", syscall.EMFILE)), 503, "5"},
 		{"full", &os.PathError{Op: "write", Path: "/secret/file", Err: syscall.ENOSPC}, 503, "30"},
 		{"off", upstream.ErrOff, 404, ""},
+		{"inside", fmt.Errorf("%q: %w", "secret.internal", upstream.ErrInside), 404, ""},
 		{"ours", errors.New("/secret/path is broken"), 500, ""},
 	}
 	files := []string{"@v/list", "@latest", "@v/v1.0.0.info", "@v/main.info", "@v/v1.0.0.mod", "@v/v1.0.0.zip"}

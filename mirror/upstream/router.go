@@ -100,7 +100,7 @@ func (r *Router) For(modulePath string) (c *Chain, private bool, err error) {
 		return orOff(r.private), true, nil
 	}
 	if strings.HasSuffix(host, ".local") || strings.HasSuffix(host, ".internal") {
-		return nil, false, fmt.Errorf("%w: %q is no public host and matches no private pattern", ErrNotModule, host)
+		return nil, false, fmt.Errorf("%q: %w", host, ErrInside)
 	}
 	return orOff(r.public), false, nil
 }

@@ -198,7 +198,7 @@ func TestRelayAdmission(t *testing.T) {
 		if n := g.inside.Load(); n != 100 {
 			t.Errorf("of 100 admissions, %d are under way", n)
 		}
-		time.Sleep(10 * time.Second) // all that the relay began is given up by now
+		time.Sleep(10 * time.Second) // much of what the relay began was called off by now
 		synctest.Wait()
 		if n := g.inside.Load(); n != 100 {
 			t.Errorf("10 s later, of 100 admissions %d are under way", n)
@@ -206,18 +206,10 @@ func TestRelayAdmission(t *testing.T) {
 		close(g.open)
 		wait()
 		admissions.Wait()
-		refused := 0
 		for i, rec := range answers {
-			switch {
-			case bytes.Contains(rec.Body.Bytes(), recordOf(mod(i)).Text()):
-			case strings.Contains(rec.Body.String(), tooMany):
-				refused++
-			default:
+			if !bytes.Contains(rec.Body.Bytes(), recordOf(mod(i)).Text()) {
 				t.Errorf("lookup %d: %d %s", i, rec.Code, rec.Body)
 			}
-		}
-		if refused == 0 {
-			t.Error("no lookup of the relay was given up")
 		}
 	})
 }

@@ -106,6 +106,10 @@ var ErrOff = fmt.Errorf("no upstream: %w", fs.ErrNotExist)
 // sent anywhere. It is an [fs.ErrNotExist].
 var ErrNotModule = fmt.Errorf("not a module: %w", fs.ErrNotExist)
 
+// ErrInside is wrapped by the error of a path whose host exists only inside a network
+// and that matches no private pattern. It is an [ErrNotModule].
+var ErrInside = fmt.Errorf("%w: no public host, and no private pattern", ErrNotModule)
+
 // ErrPrivate is wrapped by the error of a request to send a private path to
 // the public database.
 var ErrPrivate = errors.New("private modules are not looked up in a public database")

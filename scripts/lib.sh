@@ -89,7 +89,7 @@ tests() {
 		need_tools
 	fi
 	# shellcheck disable=SC2086 # no flag is better than an empty one
-	if ! go test -v $race -timeout=10m ./... >bin/test.log 2>&1; then
+	if ! go test -v $race -timeout=20m ./... >bin/test.log 2>&1; then
 		grep -v '^=== ' bin/test.log
 		return 1
 	fi

@@ -35,8 +35,8 @@ func TestKill(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newKill(t, sumdb)
-			for range rounds / 2 {
-				k.round(time.Duration(rand.IntN(int(300 * time.Millisecond))))
+			for i := range rounds / 2 {
+				k.round(time.Duration(rand.IntN(int(300*time.Millisecond))), i%2 == 0)
 			}
 			k.finish()
 			t.Logf("%d rounds, %d acknowledged admissions", rounds/2, len(k.acked))
@@ -86,20 +86,29 @@ func killArgs(t *testing.T, up *testupstream.Server, sumdb string) []string {
 // start starts a server. The URL comes once it serves, or the channel is closed.
 func (k *kill) start() (*process, <-chan string) { return startServer(k.t, k.most, k.args) }
 
-// round starts a server, asks it for new modules and old ones, and kills it.
-func (k *kill) round(after time.Duration) {
+// round starts a server, asks it for new modules and old ones, and kills it: some
+// time after its start, or, for on a busy machine that is before it serves, after that.
+func (k *kill) round(after time.Duration, serving bool) {
 	p, urls := k.start()
 	var clients sync.WaitGroup
-	stop := make(chan struct{})
+	stop, serves := make(chan struct{}), make(chan struct{})
 	clients.Go(func() {
 		url, ok := <-urls
 		if !ok {
 			return
 		}
+		close(serves)
 		for range 8 {
 			clients.Go(func() { k.load(url, stop) })
 		}
 	})
+	if serving {
+		select {
+		case err := <-p.exited:
+			k.t.Fatalf("server ended by itself: %v\n%s", err, p.text())
+		case <-serves:
+		}
+	}
 	select {
 	case err := <-p.exited:
 		k.t.Fatalf("server ended by itself: %v\n%s", err, p.text())

@@ -18,8 +18,8 @@
 // No client, no host and no subject (a module, say) holds more than its part of
 // either lane, or of what waits. In the slow lane, work makes room that nobody waits
 // for any more ([ErrGivenUp]); and that of a client that holds much for a client that
-// holds less than half of that: it is called off, what has been silent longest first,
-// and waits for another turn.
+// holds less than half of that, or among one client's work that about a host: it is
+// called off, what has been silent longest first, and waits for another turn.
 //
 // # The queues
 //
@@ -191,28 +191,20 @@ func (l *lane) remove(p *Place) {
 	}
 }
 
-// rivals returns the names that what has to make room for p has: that of the part
-// that is used up, if one is, and of the client that holds most of it.
-func (l *lane) rivals(p *Place) (by key, name, client string) {
+// rivals returns the name by which what has to make room for p is known: that of the
+// part that is used up, if one is, else of the client that holds most.
+func (l *lane) rivals(p *Place) (by key, name string) {
 	by, ok := l.full(p)
 	if ok {
-		name = p.names[by]
+		return by, p.names[by]
 	}
-	held := make(map[string]int)
-	for o := range l.places {
-		if !ok || o.names[by] == name {
-			held[o.names[byClient]]++
+	most := 0
+	for client, n := range l.counts[byClient] {
+		if n > most {
+			name, most = client, n
 		}
 	}
-	for c, n := range held {
-		if n > held[client] || client == "" {
-			client = c
-		}
-	}
-	if !ok {
-		by, name = byClient, client
-	}
-	return by, name, client
+	return byClient, name
 }
 
 // Work says whose work enters, and about what.
@@ -389,7 +381,7 @@ func (l *Lanes) put(p *Place, in *lane) {
 // oldest returns what in the queue has to make room for p: what came first, of a
 // client and a host of which most waits.
 func (l *Lanes) oldest(p *Place) (oldest *Place) {
-	by, name, _ := l.queue.rivals(p)
+	by, name := l.queue.rivals(p)
 	most := 0
 	for o := range l.queue.places {
 		if o.names[by] != name {
@@ -549,30 +541,32 @@ func (l *Lanes) makeRoom(p *Place) bool {
 func (p *Place) unwanted() bool { return p.wanted != nil && !p.wanted() }
 
 // victim returns the work that makes room for p in the slow lane, or nil. It is what
-// nobody waits for, or what has been silent longest of the client that holds most of
-// the part that p lacks, if that is more than twice as much as p's own would then.
+// nobody waits for, or what has been silent longest of who holds most of the part
+// that p lacks, if that is more than twice as much as p's would be then: of a client,
+// or where p's own client has used up its part, of a host of that client's work.
 func (l *Lanes) victim(p *Place) (victim *Place) {
-	by, name, greedy := l.slow.rivals(p)
-	own, most := 1, 0
+	by, part := l.slow.full(p)
+	among := func(o *Place) bool { return !part || o.names[by] == p.names[by] }
+	of := byClient
+	if part && by == byClient {
+		of = byHost
+	}
+	held, greedy := map[string]int{p.names[of]: 1}, p.names[of]
 	for o := range l.slow.places {
-		if o.names[by] == name || by == byClient {
-			switch o.names[byClient] {
-			case greedy:
-				most++
-			case p.names[byClient]:
-				own++
+		if among(o) {
+			if held[o.names[of]]++; held[o.names[of]] > held[greedy] {
+				greedy = o.names[of]
 			}
 		}
 	}
-	yields := greedy != p.names[byClient] && most > 2*own
-	_, part := l.slow.full(p)
+	yields := held[greedy] > 2*held[p.names[of]]
 	loose := false
 	for o := range l.slow.places {
-		if o.cancel == nil || o.heard.Load() == working || part && o.names[by] != name {
+		if o.cancel == nil || o.heard.Load() == working || !among(o) {
 			continue
 		}
 		unwanted := o.unwanted()
-		if !unwanted && (loose || !yields || o.names[byClient] != greedy) {
+		if !unwanted && (loose || !yields || o.names[of] != greedy) {
 			continue
 		}
 		if victim == nil || unwanted && !loose || o.heard.Load() < victim.heard.Load() {

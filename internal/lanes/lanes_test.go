@@ -207,6 +207,23 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+// TestNeighbours shows that what is slow of a client makes room for what is slow of the
+// same client and about another host.
+func TestNeighbours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(small)
+		jobs := flood(t, l, "a", "h", 8)
+		time.Sleep(10 * time.Second)
+		other := start(t, l, "a", "g", "x", 3*time.Second, nil)
+		time.Sleep(6 * time.Second)
+		other.want(t, "done")
+		if n := count(jobs, "given up") + count(jobs, "refused"); n > 0 {
+			t.Errorf("%d did not only make room", n)
+		}
+		finish(jobs...)
+	})
+}
+
 // TestUnwanted shows that what nobody waits for is given up first.
 func TestUnwanted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

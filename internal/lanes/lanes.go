@@ -119,8 +119,8 @@ func (t *turns[T]) set(name string, list T) {
 	t.lists[name] = list
 }
 
-// remove1 takes p out of a line.
-func remove1(l *line, p *Place) {
+// unline takes p out of a line.
+func unline(l *line, p *Place) {
 	client, host := p.names[byClient], p.names[byHost]
 	hosts := l.lists[client]
 	list := slices.DeleteFunc(hosts.lists[host], func(o *Place) bool { return o == p })
@@ -407,7 +407,7 @@ func (l *Lanes) drop(p *Place) {
 		return
 	}
 	if p.in == &l.queue {
-		remove1(p.lined, p)
+		unline(p.lined, p)
 	}
 	if p.timer != nil {
 		p.timer.Stop()

@@ -272,6 +272,7 @@ type flight struct {
 	hurry  chan struct{} // closed by hasten
 	hasten func()
 	logged chan struct{} // closed when that was done
+	lacks  error         // as noInfo; set before logged is closed
 }
 
 // An outcome is what came of a flight.
@@ -405,10 +406,10 @@ func (s *Service) do(ctx context.Context, m module.Version, k store.Kind, wait t
 			return err
 		}
 		if ended, err := fl.wait(ctx, t, timeout.C); !ended || err != nil {
-			if err != nil {
-				return err
+			if err == nil && k == store.Info {
+				err = fl.lacks
 			}
-			continue // it is logged
+			return err
 		}
 		switch {
 		case fl.err == ErrBusy && !mine && !retried:

@@ -602,3 +602,27 @@ func TestInvalid(t *testing.T) {
 		t.Errorf("asked %d times", n)
 	}
 }
+
+// TestHastenWithoutInfo is TestHasten for who wants the .info of a version that has
+// none: that is told at once, and not waited for.
+func TestHastenWithoutInfo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true)
+		defer w.close()
+		m := w.simple("example.com/a", "v1.0.0")
+		w.public.Set(mirrortest.Name(m.Version, "info"), nil)
+		release := w.public.Hang(".zip")
+		zip := make(chan error, 1)
+		go func() { zip <- w.bytes(m.Version, store.Zip) }()
+		synctest.Wait()
+		began := time.Now()
+		if err := w.bytes(m.Version, store.Info); !errors.Is(err, fs.ErrNotExist) || time.Since(began) != 0 {
+			t.Errorf("Bytes = %v after %v", err, time.Since(began))
+		}
+		release()
+		if err := <-zip; err != nil {
+			t.Error(err)
+		}
+		w.wantLogged(m)
+	})
+}

@@ -275,3 +275,17 @@ func TestModAlone(t *testing.T) {
 		t.Errorf("Admit = %v", err)
 	}
 }
+
+// TestApart has one source with the .info of a proven version, and another with its
+// .mod: no copy is whole, and the record binds what there is.
+func TestApart(t *testing.T) {
+	w, trees := newTrees(t, 2, ",")
+	m := mirrortest.Simple(t, "example.com/a", "v1.0.0")
+	w.db.Add(m.Record(t))
+	trees[0].put(t, m, "info")
+	trees[1].put(t, m, "mod")
+	if err := w.bytes(m.Version, store.Mod); err != nil {
+		t.Error(err)
+	}
+	w.wantLogged(m)
+}

@@ -209,13 +209,12 @@ func (s *Service) learn(ctx context.Context, chain Chain, m module.Version) (rec
 		return err
 	})
 	err = g.Wait()
-	if err == nil && absent != nil && c.info == nil {
+	has := c.info != nil // a part of it, at least
+	if err == nil && absent != nil {
 		c, err = s.alone(ctx, chain, m, absent)
-	} else if err == nil {
-		err = absent
 	}
 	switch {
-	case unknown != nil && (err == nil || c.info != nil && errors.Is(err, fs.ErrNotExist)):
+	case unknown != nil && (err == nil || has && errors.Is(err, fs.ErrNotExist)):
 		err = &UnvouchedError{m}
 	case unknown != nil && errors.Is(err, fs.ErrNotExist):
 		err = unknown
@@ -286,8 +285,17 @@ func (s *Service) hastened(ctx context.Context, fl *flight, rec log.Record, c or
 		case <-stop:
 			return
 		}
-		if err = s.append(ctx, rec, c); err == nil {
-			logged = true
+		if err = s.append(ctx, rec, c); err != nil {
+			return
+		}
+		logged = true
+		// Work that is begun again has logged it before, perhaps.
+		select {
+		case <-fl.logged:
+		default:
+			if c.info == nil {
+				fl.lacks = errNoInfo
+			}
 			close(fl.logged)
 		}
 	}()

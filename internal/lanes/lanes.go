@@ -503,7 +503,8 @@ func (l *Lanes) claim(p *Place) {
 	}
 	room := l.makeRoom(p)
 	if p.in != &l.queue {
-		return // what made room took its place in the queue
+		l.advance() // what made room took its place in the queue
+		return
 	}
 	if room {
 		l.admit(p, &l.slow)

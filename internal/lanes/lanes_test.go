@@ -184,18 +184,54 @@ func TestSlow(t *testing.T) {
 	})
 }
 
+// TestHostPart shows that one host leaves a part of the places, whoever asks.
+func TestHostPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(small)
+		var jobs []*job
+		for i := range 4 {
+			jobs = append(jobs, start(t, l, fmt.Sprint(i), "h", fmt.Sprint(i), forever, nil))
+		}
+		jobs[2].want(t, "runs")
+		jobs[3].want(t, "waits")
+		other := start(t, l, "x", "g", "x", forever, nil)
+		other.want(t, "runs")
+		finish(append(jobs, other)...)
+	})
+}
+
+// TestLittle shows that a client that holds no more than twice as much as another
+// would does not make room for that.
+func TestLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(small)
+		var jobs []*job
+		for i := range 8 {
+			jobs = append(jobs, start(t, l, fmt.Sprint(i%4), fmt.Sprint(i%4), fmt.Sprint(i), forever, nil))
+			time.Sleep(3 * time.Second)
+		}
+		b := start(t, l, "b", "b", "b", forever, nil)
+		time.Sleep(10 * time.Second)
+		b.want(t, "waits")
+		if n := count(jobs, "runs"); n != 8 {
+			t.Errorf("%d of 8 run", n)
+		}
+		finish(append(jobs, b)...)
+	})
+}
+
 // TestHeld shows that a client that holds the slow lane makes room for another, for
-// whom it is called off and not given up, and that one that holds little does not.
+// whom it is called off and not given up.
 func TestHeld(t *testing.T) {
-	for _, host := range []string{"h", "g"} { // what the others hold, and another
+	for _, hosts := range []string{"hh", "gh"} { // one that holds its part, and two that hold all
 		synctest.Test(t, func(t *testing.T) {
 			l := New(small)
 			var greedy []*job
 			for i := range 8 {
-				greedy = append(greedy, start(t, l, fmt.Sprint("a", i%2), "h", fmt.Sprint(i), forever, nil))
+				greedy = append(greedy, start(t, l, fmt.Sprint("a", i%2), hosts[i%2:i%2+1], fmt.Sprint(i), forever, nil))
 				time.Sleep(3 * time.Second)
 			}
-			b := start(t, l, "b", host, "other", 5*time.Second, nil)
+			b := start(t, l, "b", "h", "other", 5*time.Second, nil)
 			time.Sleep(7 * time.Second)
 			b.want(t, "done")
 			if n := count(greedy, "refused") + count(greedy, "given up"); n > 0 {
@@ -205,6 +241,30 @@ func TestHeld(t *testing.T) {
 			finish(greedy...)
 		})
 	}
+}
+
+// TestSilent shows that what makes room is what has been silent longest.
+func TestSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(small)
+		var greedy []*job
+		for i := range 8 {
+			greedy = append(greedy, start(t, l, fmt.Sprint("a", i%2), fmt.Sprint("h", i%2), fmt.Sprint(i), forever, nil))
+			time.Sleep(2 * time.Second)
+		}
+		for _, j := range greedy {
+			if j != greedy[4] && j != greedy[5] { // one of either client
+				j.place.Heard()
+			}
+		}
+		b := start(t, l, "b", "g", "other", forever, nil)
+		time.Sleep(2 * time.Second)
+		b.want(t, "runs")
+		if n, all := count(greedy[4:6], "waits"), count(greedy, "waits"); n != 1 || all != 1 {
+			t.Errorf("%d of the silent wait, of all %d", n, all)
+		}
+		finish(append(greedy, b)...)
+	})
 }
 
 // TestNeighbours shows that what is slow of a client makes room for what is slow of the
@@ -242,19 +302,29 @@ func TestUnwanted(t *testing.T) {
 	})
 }
 
-// TestWorking shows that what waits for nobody is not called off.
+// TestWorking shows that what waits for nobody is not called off, in either lane.
 func TestWorking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := New(Config{Quick: 1, Slow: 1, Queue: 4, Patience: time.Second, Wait: time.Minute})
-		slow, quick := start(t, l, "a", "h", "1", forever, nil), (*job)(nil)
-		time.Sleep(2 * time.Second)
-		slow.place.Working()
-		quick = start(t, l, "b", "g", "2", forever, nil)
-		quick.place.Working()
+		l := New(small)
+		var jobs []*job
+		for i := range 9 {
+			if i == 8 { // b's, which finds no room in the slow lane
+				i = 100
+			}
+			jobs = append(jobs, start(t, l, fmt.Sprint("a", i%2+i/100), fmt.Sprint("h", i%2+i/50), fmt.Sprint(i), forever, nil))
+			jobs[len(jobs)-1].place.Working()
+			time.Sleep(3 * time.Second)
+		}
 		time.Sleep(10 * time.Second)
-		quick.want(t, "runs")
-		slow.want(t, "runs")
-		finish(slow, quick)
+		if n := count(jobs, "runs"); n != len(jobs) {
+			t.Errorf("%d of %d run", n, len(jobs))
+		}
+		for _, j := range jobs {
+			if n := j.begun.Load(); n != 1 {
+				t.Errorf("work was begun %d times", n)
+			}
+		}
+		finish(jobs...)
 	})
 }
 
@@ -331,68 +401,113 @@ func TestHosts(t *testing.T) {
 	})
 }
 
-// TestAtRandom has many come, hang, make progress, leave: no lane ever has more
-// than its size, and in the end all are empty.
-func TestAtRandom(t *testing.T) {
+// TestMoments shows what becomes of work at moments that are hard to hit: it found
+// room by what took its place in the queue, or its time in the quick lane is over
+// before it began.
+func TestMoments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := New(small)
-		stop, ended := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(ended)
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(50 * time.Millisecond):
-				}
-				l.mu.Lock()
-				for _, lane := range []*lane{&l.quick, &l.slow, &l.queue} {
-					most := 0
-					for _, n := range lane.counts[byClient] {
-						most = max(most, n)
-					}
-					if len(lane.places) > lane.size || most > byClient.part(lane.size) {
-						t.Errorf("%d of %d places are held, %d of them by one", len(lane.places), lane.size, most)
-					}
-				}
-				l.mu.Unlock()
+		c := small
+		c.Queue = 1
+		l := New(c)
+		place := func(client string, in *lane) *Place {
+			p := l.New(Work{Client: client, Host: client, Subject: fmt.Sprint(len(l.slow.places))})
+			if in != nil {
+				p.cancel = func(error) {}
+				l.put(p, in)
 			}
-		}()
-		var wg sync.WaitGroup
-		for range 1000 {
-			wg.Go(func() {
-				time.Sleep(rand.N(time.Minute))
-				ctx, cancel := context.WithTimeout(t.Context(), rand.N(time.Minute))
-				defer cancel()
-				wanted := rand.N(4) > 0
-				p := l.New(Work{Client: fmt.Sprint(rand.N(5)), Host: fmt.Sprint(rand.N(3)), Subject: fmt.Sprint(rand.N(20)), Wanted: func() bool { return wanted }})
-				p.Do(ctx, func(ctx context.Context) error {
-					for range rand.N(20) {
-						select {
-						case <-ctx.Done():
-							return ctx.Err()
-						case <-time.After(rand.N(time.Second)):
-						}
-						switch rand.N(10) {
-						case 0:
-							PlaceOf(ctx).Working()
-						case 1:
-							p.Offer(fmt.Sprint(rand.N(5)))
-						case 2, 3, 4:
-							PlaceOf(ctx).Heard()
-						case 5:
-							p.Leave()
-						}
-					}
-					return nil
-				})
-			})
+			return p
 		}
-		wg.Wait()
-		close(stop)
-		<-ended
-		if len(l.quick.places)+len(l.slow.places)+len(l.queue.places)+len(l.first.order)+len(l.second.lists)+len(l.slow.counts[byClient])+len(l.queue.counts[bySubject]) > 0 {
-			t.Error("something is left")
+		for i := range l.slow.size {
+			place(fmt.Sprint("a", i%2), &l.slow)
 		}
+		b := place("b", nil)
+		l.line(b, &l.second)
+		l.claim(b)
+		if err := <-b.entered; err != ErrFull {
+			t.Errorf("it entered with %v", err)
+		}
+		if n := len(l.slow.places); n != l.slow.size {
+			t.Errorf("%d places of %d are held", n, l.slow.size)
+		}
+		early := place("a0", &l.quick)
+		early.cancel = nil
+		early.timer = time.AfterFunc(time.Hour, func() {})
+		l.move(early)
+		if early.in != &l.quick {
+			t.Error("what has not begun was moved to where there is no room")
+		}
+		l.drop(early)
 	})
+}
+
+// TestAtRandom has many come, hang, make progress, leave, and end late when they are
+// called off: no lane ever has more than its size, and in the end all are empty.
+func TestAtRandom(t *testing.T) {
+	few := small
+	few.Queue = 3 // what makes room is refused, or refuses others
+	for _, c := range []Config{small, few} {
+		synctest.Test(t, func(t *testing.T) { testAtRandom(t, New(c)) })
+	}
+}
+
+func testAtRandom(t *testing.T, l *Lanes) {
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+			l.mu.Lock()
+			for _, lane := range []*lane{&l.quick, &l.slow, &l.queue} {
+				most := 0
+				for _, n := range lane.counts[byClient] {
+					most = max(most, n)
+				}
+				if len(lane.places) > lane.size || most > byClient.part(lane.size) {
+					t.Errorf("%d of %d places are held, %d of them by one", len(lane.places), lane.size, most)
+				}
+			}
+			l.mu.Unlock()
+		}
+	}()
+	var wg sync.WaitGroup
+	for range 1000 {
+		wg.Go(func() {
+			time.Sleep(rand.N(time.Minute))
+			ctx, cancel := context.WithTimeout(t.Context(), rand.N(time.Minute))
+			defer cancel()
+			wanted := rand.N(4) > 0
+			p := l.New(Work{Client: fmt.Sprint(rand.N(5)), Host: fmt.Sprint(rand.N(3)), Subject: fmt.Sprint(rand.N(20)), Wanted: func() bool { return wanted }})
+			p.Do(ctx, func(ctx context.Context) error {
+				for range rand.N(20) {
+					select {
+					case <-ctx.Done():
+						time.Sleep(rand.N(5 * time.Second))
+						return ctx.Err()
+					case <-time.After(rand.N(time.Second)):
+					}
+					switch rand.N(10) {
+					case 0:
+						PlaceOf(ctx).Working()
+					case 1:
+						p.Offer(fmt.Sprint(rand.N(5)))
+					case 2, 3, 4:
+						PlaceOf(ctx).Heard()
+					case 5:
+						p.Leave()
+					}
+				}
+				return nil
+			})
+		})
+	}
+	wg.Wait()
+	close(stop)
+	<-ended
+	if len(l.quick.places)+len(l.slow.places)+len(l.queue.places)+len(l.first.order)+len(l.second.lists)+len(l.slow.counts[byClient])+len(l.queue.counts[bySubject]) > 0 {
+		t.Error("something is left")
+	}
 }

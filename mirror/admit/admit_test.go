@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -451,8 +452,14 @@ func TestDropped(t *testing.T) {
 		ask(false)
 		ask(false)
 		asked(2)
+		if n := w.public.Hung(); n != 0 {
+			t.Errorf("%d questions that nobody waits for go on", n)
+		}
 		ask(true)
 		asked(3)
+		if n := w.public.Hung(); n != 1 {
+			t.Errorf("%d questions go on, want the one that refreshes an answer", n)
+		}
 		ask(true)
 		asked(3)
 		release()
@@ -624,5 +631,54 @@ func TestHastenWithoutInfo(t *testing.T) {
 			t.Error(err)
 		}
 		w.wantLogged(m)
+	})
+}
+
+// waiting is a log whose appends wait, as without a quorum.
+type waiting struct {
+	*mirrortest.Log
+	appends atomic.Int32
+	over    chan struct{}
+}
+
+func (l *waiting) Append(ctx context.Context, r log.Record) (int64, error) {
+	l.appends.Add(1)
+	<-l.over
+	return l.Log.Append(ctx, r)
+}
+
+// TestPublicationWaits shows that what waits for publication takes no place of what
+// waits for upstreams.
+func TestPublicationWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true)
+		defer w.close()
+		l := &waiting{Log: w.log, over: make(chan struct{})}
+		svc, err := admit.New(admit.Config{Log: l, Names: l, Store: w.store, Database: w.db, Flights: 1,
+			Router: &mirrortest.Router{Public: w.public, Private: w.private}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer svc.Close()
+		var wg sync.WaitGroup
+		const n = 10
+		for i := range n {
+			path := fmt.Sprintf("example.com/%d", i)
+			if i >= n/2 {
+				path = "private." + path
+			}
+			m := w.simple(path, "v1.0.0")
+			wg.Go(func() {
+				if err := svc.Admit(t.Context(), m.Version); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if got := l.appends.Load(); got != n {
+			t.Errorf("%d of %d got as far as the log", got, n)
+		}
+		close(l.over)
+		wg.Wait()
 	})
 }

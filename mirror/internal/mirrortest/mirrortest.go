@@ -110,6 +110,7 @@ type Upstream struct {
 	errs   map[string]error // by suffix of the name
 	gates  map[string]chan struct{}
 	counts map[string]int
+	hung   int // that wait at a gate
 }
 
 func (u *Upstream) init() {
@@ -197,6 +198,19 @@ func (u *Upstream) Total() int {
 	return n
 }
 
+func (u *Upstream) hangs(n int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.hung += n
+}
+
+// Hung returns how many that were asked for hang.
+func (u *Upstream) Hung() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.hung
+}
+
 func (u *Upstream) get(ctx context.Context, name string, limit int64) ([]byte, error) {
 	u.mu.Lock()
 	u.init()
@@ -209,6 +223,8 @@ func (u *Upstream) get(ctx context.Context, name string, limit int64) ([]byte, e
 	}
 	u.mu.Unlock()
 	if gate != nil {
+		u.hangs(1)
+		defer u.hangs(-1)
 		select {
 		case <-gate:
 		case <-ctx.Done():

@@ -261,8 +261,15 @@ func madeUp(mod []byte, path string) bool {
 	return mod == nil || string(mod) == "module "+modfile.AutoQuote(path)+"\n"
 }
 
-// retractions returns what a go.mod retracts.
+// maxParsed bounds the work that one request can cause: the go.mod files of real
+// modules are a thousandth of what may be stored.
+const maxParsed = 1 << 20
+
+// retractions returns what a go.mod retracts, if it is of a sane size.
 func retractions(mod []byte) []*modfile.Retract {
+	if len(mod) > maxParsed {
+		return nil
+	}
 	f, err := modfile.ParseLax("go.mod", mod, nil)
 	if err != nil {
 		return nil

@@ -540,3 +540,19 @@ func TestStampede(t *testing.T) {
 		}
 	})
 }
+
+// TestHugeRetractions shows that a go.mod too large to be parsed for every request
+// retracts nothing.
+func TestHugeRetractions(t *testing.T) {
+	for pad, want := range map[int]string{1: "v1.0.0", 1 << 18: "v1.1.0"} {
+		w := newWorld(t)
+		w.admitted("example.com/a", "v1.0.0")
+		m := w.offer(mirrortest.New(t, "example.com/a", "v1.1.0", "x.go", "package x\n",
+			"go.mod", "module example.com/a\n\nretract v1.1.0\n"+strings.Repeat("// \n", pad)))
+		if err := w.svc.Bytes(t.Context(), m.Version, store.Zip); err != nil {
+			t.Fatal(err)
+		}
+		w.want("/example.com/a/@latest", 200, fmt.Sprintf(`{"Version":%q,"Time":"2024-05-06T07:08:09Z"}`, want))
+		w.close()
+	}
+}

@@ -30,6 +30,7 @@ const (
 	maxAsking  = time.Minute     // of one question
 	maxAnswers = 16 << 20        // bytes of kept answers
 	maxList    = 4 << 20         // bytes of a list
+	maxAsked   = 1 << 20         // bytes of a .mod that is asked for what it retracts
 )
 
 // A question is a path of the GOPROXY protocol that a module has.
@@ -132,7 +133,8 @@ func (s *Service) Info(ctx context.Context, path, query string, hurry bool) ([]b
 }
 
 // Mod returns the .mod that an upstream gives for m, which no record binds: it is
-// good for what a retraction in it says, and never to be served.
+// good for what a retraction in it says, and never to be served. One of more than a
+// mebibyte is an error: it could not be kept, and be fetched for every request.
 func (s *Service) Mod(ctx context.Context, m module.Version, hurry bool) ([]byte, error) {
 	v, err := module.EscapeVersion(m.Version)
 	if err != nil {
@@ -347,7 +349,7 @@ func (q question) limit() int64 {
 	case q.rest == list:
 		return maxList
 	case strings.HasSuffix(q.rest, ".mod"):
-		return store.MaxMod
+		return maxAsked
 	}
 	return store.MaxInfo
 }

@@ -214,3 +214,13 @@ func TestHugeList(t *testing.T) {
 		t.Errorf("a list of 7 MiB: %v", err)
 	}
 }
+
+func TestHugeMod(t *testing.T) {
+	w := newWorld(t, true)
+	defer w.close()
+	m := module.Version{Path: "example.com/huge", Version: "v1.0.0"}
+	w.public.Set("example.com/huge/@v/v1.0.0.mod", []byte("module example.com/huge\n"+strings.Repeat("// \n", 1<<18)))
+	if _, err := w.svc.Mod(t.Context(), m, true); !errors.Is(err, upstream.ErrTooLarge) {
+		t.Errorf("a go.mod of a mebibyte and more: %v", err)
+	}
+}

@@ -191,6 +191,8 @@ func upstreamError(e *upstream.Error) *publicError {
 		return &publicError{status: http.StatusBadGateway, text: text(fmt.Sprintf("upstream answered %d", e.Status))}
 	case e.Timeout():
 		return &publicError{status: http.StatusGatewayTimeout, text: "upstream did not answer in time"}
+	case errors.Is(e, upstream.ErrRedirect):
+		return &publicError{status: http.StatusBadGateway, text: "upstream redirects to where this server does not go"}
 	case errors.Is(e, upstream.ErrTooLarge):
 		return &publicError{status: http.StatusBadGateway, text: "upstream's " + upstream.ErrTooLarge.Error()}
 	}

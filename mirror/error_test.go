@@ -88,7 +88,7 @@ func TestTable(t *testing.T) {
 		{"teapot", up(418, 0, nil), 502, ""},
 		{"cut", up(0, 0, io.ErrUnexpectedEOF), 502, ""},
 		{"too large", up(0, 0, upstream.ErrTooLarge), 502, ""},
-		{"redirects", up(0, 0, errors.New("stopped after 10 redirects")), 502, ""},
+		{"redirects", up(0, 0, fmt.Errorf("%w: to secret.internal", upstream.ErrRedirect)), 502, ""},
 		{"hang", up(0, 0, context.DeadlineExceeded), 504, ""},
 		{"short", up(0, 0, os.NewSyscallError("socket", syscall.EMFILE)), 503, "5"},
 		{"full", &os.PathError{Op: "write", Path: "/secret/file", Err: syscall.ENOSPC}, 503, "30"},

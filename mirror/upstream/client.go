@@ -108,8 +108,8 @@ func NewClient(c Config) *Client {
 // Close closes idle connections. What is under way goes on.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// errRedirect is wrapped by the error of a redirect that is not followed.
-var errRedirect = errors.New("redirect refused")
+// ErrRedirect is wrapped by the error of a redirect that is not followed.
+var ErrRedirect = errors.New("redirect refused")
 
 // checkRedirect names hosts only: the rest of a redirect's URL may be a signed
 // permission to read an object store.
@@ -125,16 +125,16 @@ func (c *Client) checkRedirect(shun []*url.URL) func(*http.Request, []*http.Requ
 		outbound.Strip(r, via)
 		last := via[len(via)-1].URL
 		if len(via) >= maxRedirects {
-			return fmt.Errorf("%w: more than %d", errRedirect, maxRedirects)
+			return fmt.Errorf("%w: more than %d", ErrRedirect, maxRedirects)
 		}
 		if r.URL.Scheme != "https" && (r.URL.Scheme != "http" || last.Scheme == "https") {
-			return fmt.Errorf("%w: from %s://%s to %s://%s", errRedirect, last.Scheme, last.Host, r.URL.Scheme, r.URL.Host)
+			return fmt.Errorf("%w: from %s://%s to %s://%s", ErrRedirect, last.Scheme, last.Host, r.URL.Scheme, r.URL.Host)
 		}
 		if err := c.dialer.Check(r.URL); err != nil {
-			return fmt.Errorf("%w: %w", errRedirect, err)
+			return fmt.Errorf("%w: %w", ErrRedirect, err)
 		}
 		if h, err := outbound.HostOf(r.URL); err != nil || shunned[h.Name()] && !c.dialer.Named(r.URL) {
-			return fmt.Errorf("%w: to %s, which must not hear of it", errRedirect, r.URL.Host)
+			return fmt.Errorf("%w: to %s, which must not hear of it", ErrRedirect, r.URL.Host)
 		}
 		return nil
 	}
@@ -191,7 +191,7 @@ func (c *Client) again(e *Error, n int) (wait time.Duration, again bool) {
 
 // transient reports whether an exchange without an answer may go better soon.
 func transient(e *Error) bool {
-	if e.Timeout() || errors.Is(e, context.Canceled) || errors.Is(e, errRedirect) || errors.Is(e, outbound.ErrRefused) || errors.Is(e, ErrTooLarge) {
+	if e.Timeout() || errors.Is(e, context.Canceled) || errors.Is(e, ErrRedirect) || errors.Is(e, outbound.ErrRefused) || errors.Is(e, ErrTooLarge) {
 		return false
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](e); ok {

@@ -254,7 +254,7 @@ func TestRedirectToInsecure(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	_, _, err := trusting(t, srv).Chain(mustList(t, srv.URL)).Get(t.Context(), "m/@v/list", 1)
-	if !errors.Is(asError(t, err), errRedirect) || asked {
+	if !errors.Is(asError(t, err), ErrRedirect) || asked {
 		t.Errorf("redirect from https to http: %v, followed: %v", err, asked)
 	}
 	if strings.Contains(err.Error(), "secret") {

@@ -88,10 +88,10 @@ func TestShun(t *testing.T) {
 			continue
 		}
 		_, _, err := chain.Get(t.Context(), name, 100)
-		if !errors.Is(err, errRedirect) || errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "secret") {
+		if !errors.Is(err, ErrRedirect) || errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("Get(%s) = %v", name, err)
 		}
-		if _, err := chain.Download(t.Context(), name, tempFile(t), 100); !errors.Is(err, errRedirect) {
+		if _, err := chain.Download(t.Context(), name, tempFile(t), 100); !errors.Is(err, ErrRedirect) {
 			t.Errorf("Download(%s) = %v", name, err)
 		}
 	}

@@ -345,6 +345,41 @@ func TestNote(t *testing.T) {
 	}
 }
 
+// TestOnce checks that no more connections are closed for one that comes while the
+// place of the first is not free yet.
+func TestOnce(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := New(ln, most, nil)
+	defer l.Close()
+	for range 3 {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		accepted, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer accepted.Close()
+	}
+	soon := time.Now().Add(l.limits.grace)
+	l.makeRoom(soon)
+	l.makeRoom(soon.Add(pause))
+	ended := 0
+	for c := range l.conns {
+		if !c.ended.IsZero() {
+			ended++
+		}
+	}
+	if ended != 1 {
+		t.Errorf("%d were closed, want 1", ended)
+	}
+}
+
 // TestWait checks that a connection waits for those that all have something to
 // do, and comes when one of them is through.
 func TestWait(t *testing.T) {
@@ -371,7 +406,8 @@ func TestWait(t *testing.T) {
 // is need, for others and for their own client.
 func TestStalled(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, most, func(l *limits) { l.turn = 10 * time.Second })
+	// Who needs room looks for himself.
+	s := newScene(t, most, func(l *limits) { l.turn, l.watch = 10*time.Second, time.Hour })
 	stall := func(from string) net.Conn {
 		c := s.dial(from)
 		c.SetReadBuffer(4 << 10)
@@ -401,6 +437,20 @@ func TestStalled(t *testing.T) {
 			t.Fatal(resp.Status)
 		}
 	}
+}
+
+// TestOwn checks that a request looks itself for those of its own client that read
+// nothing, where there is room for everybody else.
+func TestOwn(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, most, func(l *limits) { l.turn, l.watch = 20*time.Second, time.Hour })
+	for range most / 2 {
+		c := s.dial("127.0.0.2")
+		c.SetReadBuffer(4 << 10)
+		ask(c, "/file")
+	}
+	s.until("the client has its part", s.busyOf(most/2))
+	s.hello(s.dial("127.0.0.2"))
 }
 
 // TestStall checks that one who reads nothing is closed in the end, though nobody

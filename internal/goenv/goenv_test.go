@@ -6,6 +6,7 @@ package goenv
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -25,7 +26,11 @@ func TestGet(t *testing.T) {
 		"broken work":     {"go.work": "neither\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Chdir(t.TempDir())
+			dir := t.TempDir()
+			t.Chdir(dir)
+			if files["go.work"] != "" { // named, it counts wherever it is
+				t.Setenv("GOWORK", filepath.Join(dir, "go.work"))
+			}
 			files["settings"] = "GOSUMDB=sum.example\n"
 			for file, text := range files {
 				if err := os.WriteFile(file, []byte(text), 0o644); err != nil {

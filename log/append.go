@@ -44,12 +44,13 @@ type waiter struct {
 // another record of the version is, a [*ConflictError].
 //
 // When ctx ends, Append returns its error, but the work goes on. An error that
-// wraps [ErrBusy] means that the record is not in the log because of this call.
+// wraps [ErrBusy] means that trying later is right; what was on its way when the
+// quorum of witnesses was lost goes on too, and is published when it is back.
 func (l *Log) Append(ctx context.Context, r Record) (int64, error) {
 	if err := r.Check(); err != nil {
 		return -1, err
 	}
-	w, first, err := l.join(r)
+	w, o, first, err := l.join(r)
 	if err != nil {
 		return -1, err
 	}
@@ -58,6 +59,10 @@ func (l *Log) Append(ctx context.Context, r Record) (int64, error) {
 	}
 	select {
 	case <-w.done:
+	case <-o.begun:
+		if err := l.inVain(w, o); err != nil {
+			return -1, err
+		}
 	case <-ctx.Done():
 		return -1, ctx.Err()
 	}
@@ -70,39 +75,39 @@ func (l *Log) Append(ctx context.Context, r Record) (int64, error) {
 	return w.index, nil
 }
 
-// join returns the waiter of r's module version, and whether the caller is the
-// first, who must begin it.
+// inVain reports why nobody should wait for w in the outage o, which has begun.
+func (l *Log) inVain(w *waiter, o *outage) error {
+	select {
+	case <-w.done: // just before
+		return nil
+	default:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return o.why
+}
+
+// join returns the waiter of r's module version, the outage in which waiting for it
+// would be in vain, and whether the caller is the first, who must begin it.
 //
 // The waiter is put into the map before the index is asked, and stays there
 // until the index has the entry. So at any time a version is in one of the two,
 // and no second entry can slip in between.
-func (l *Log) join(r Record) (w *waiter, first bool, err error) {
+func (l *Log) join(r Record) (w *waiter, o *outage, first bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.fatal != nil:
-		return nil, false, l.fatal
-	case l.refusing || l.seq == nil:
-		return nil, false, ErrClosed
+	if err := l.ended(); err != nil {
+		return nil, nil, false, err
 	}
 	if w, ok := l.waiting[r.Module]; ok {
-		return w, false, nil
+		return w, l.outage, false, nil
 	}
-	if len(l.waiting) >= MaxUnpublished {
-		return nil, false, fmt.Errorf("%w: %d entries wait for publication", ErrBusy, len(l.waiting))
-	}
-	if l.lost.Load() {
-		return nil, false, ErrQuorum
-	}
-	if p := l.published.Load(); p.Size < l.tail {
-		return nil, false, fmt.Errorf("%w: %d entries of before the start wait for publication", ErrBusy, l.tail-p.Size)
-	}
-	if age := time.Since(l.stalled); l.queued > 0 && age > MaxUnpublishedAge {
-		return nil, false, fmt.Errorf("%w: nothing was published for %v", ErrBusy, age.Round(time.Second))
+	if err := l.full(); err != nil {
+		return nil, nil, false, err
 	}
 	w = &waiter{done: make(chan struct{}), rec: r, index: -1}
 	l.waiting[r.Module] = w
-	return w, true, nil
+	return w, l.outage, true, nil
 }
 
 // begin looks the version up and, when it is new, queues it.

@@ -31,7 +31,9 @@
 // With a witness policy, a checkpoint is signed only after a quorum has said
 // what it has seen of this log, and archived only with the cosignatures that the
 // policy asks for; package quorum asks for them. Until then what was published
-// before is served, and appends are refused with [ErrBusy]. Cosignatures that
+// before is served. As soon as a round of the witnesses has failed, appends are
+// refused with a [RefusedError], those that wait too: what they brought stays on its
+// way and is published when the quorum is back. Cosignatures that
 // come later, and those that renew the ones of a log that does not grow, are
 // kept beside the archive. A witness that shows a checkpoint with this log's own
 // signature that is not in the directory stops signing for good: that is how an
@@ -109,6 +111,7 @@ import (
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/tlog"
+	"golang.org/x/time/rate"
 
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/durable"
@@ -139,7 +142,8 @@ type Config struct {
 	// their policy says. They are closed with the log.
 	Witnesses *quorum.Quorum
 
-	// Interval is the shortest time from one publication to the next.
+	// Interval is the time from one publication to the next, but that after a pause
+	// as many as Burst follow each other at once.
 	Interval time.Duration
 
 	// Evidence, if set, keeps a file of package evidence.
@@ -168,11 +172,9 @@ type Log struct {
 	patience time.Duration // maxSubmissionTime, but in tests
 
 	witnesses *quorum.Quorum // nil: none
-	interval  time.Duration
 	evidence  func(string, []byte)
 	accused   atomic.Bool // a witness has shown what the next round will look at
 	suspected atomic.Pointer[suspicion]
-	lost      atomic.Bool // the last round found no quorum
 
 	// Owned by the publisher after Start.
 	guard     *guard
@@ -180,6 +182,9 @@ type Log struct {
 	asked     time.Time               // when the last round was met
 	pause     time.Duration           // refreshPause, but in tests
 	round     time.Duration           // the longest that one round of the witnesses may take
+	rate      *rate.Limiter           // of publications
+	paid      int64                   // the size that the last of rate was for
+	held      time.Duration           // until rate lets a larger tree be published that waits, or 0
 	consulted bool                    // the witnesses said what they have seen
 	cosigned  []byte                  // a checkpoint with more cosignatures than archived, or nil
 
@@ -191,6 +196,7 @@ type Log struct {
 	integrated int64                      // entries whose integration is durable
 	tail       int64                      // entries that were integrated before the start
 	refusing   bool                       // the log is being closed
+	outage     *outage                    // the present one, or the next
 	fatal      error                      // why nothing is signed any more
 
 	names    Names
@@ -291,11 +297,12 @@ func newLog(c Config, root *os.Root) *Log {
 		guardPath: c.Guard,
 		logger:    c.Logger,
 		witnesses: c.Witnesses,
-		interval:  c.Interval,
 		evidence:  c.Evidence,
 		late:      new(atomic.Pointer[[]byte]),
 		pause:     refreshPause,
 		round:     maxRound,
+		rate:      rate.NewLimiter(rate.Every(c.Interval), Burst),
+		outage:    newOutage(),
 		patience:  maxSubmissionTime,
 		tiles:     newTileCache(),
 		waiting:   make(map[module.Version]*waiter),
@@ -376,7 +383,10 @@ func (l *Log) Start(names Names) error {
 	if err != nil {
 		return err
 	}
+	l.sayTime()
+	l.mu.Lock()
 	l.seq = seq
+	l.mu.Unlock()
 	l.work.Go(l.publisher)
 	l.work.Go(seq.feed)
 	l.work.Go(seq.collect)
@@ -460,17 +470,20 @@ func (l *Log) abandon() {
 	}
 }
 
-// drain refuses new appends and waits for those under way.
+// drain refuses new appends and waits for those under way, while they can be
+// published.
 func (l *Log) drain(limit time.Duration) {
 	l.mu.Lock()
 	l.refusing = true
-	waiting := slices.Collect(maps.Values(l.waiting))
+	o, waiting := l.outage, slices.Collect(maps.Values(l.waiting))
 	l.mu.Unlock()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	for _, w := range waiting {
 		select {
 		case <-w.done:
+		case <-o.begun:
+			return
 		case <-timer.C:
 			return
 		}

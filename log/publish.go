@@ -19,14 +19,15 @@ import (
 // Pauses after a publication that failed.
 const shortest, longest = 50 * time.Millisecond, 5 * time.Second
 
+// Burst is how many publications may follow each other at once after a pause.
+const Burst = 20
+
 // publisher publishes whenever the tree has grown, until signing stops or the
 // log is closed. It is the only goroutine that signs. With witnesses it
-// publishes at most once in an interval, and has what does not grow cosigned
-// again.
+// keeps to the rate, and has what does not grow cosigned again.
 func (l *Log) publisher() {
 	wait := shortest
 	var again <-chan time.Time
-	var next time.Time // not to publish before
 	for {
 		select {
 		case <-l.done:
@@ -36,15 +37,10 @@ func (l *Log) publisher() {
 		case c := <-l.policies:
 			l.takePolicy(c)
 		}
-		if d := time.Until(next); d > 0 {
-			again = time.After(d)
-			continue
-		}
-		next = time.Now().Add(l.interval)
 		err := l.publish()
 		switch {
 		case err == nil:
-			again, wait = l.refreshTimer(), shortest
+			again, wait = l.timer(), shortest
 		case isUnsafe(err):
 			l.fail(err)
 			return
@@ -57,20 +53,49 @@ func (l *Log) publisher() {
 	}
 }
 
-// refreshTimer fires when the cosignatures are to be renewed.
-func (l *Log) refreshTimer() <-chan time.Time {
-	if l.witnesses == nil {
+// timer fires when what waits may be published, or the cosignatures are to be
+// renewed.
+func (l *Log) timer() <-chan time.Time {
+	switch {
+	case l.held > 0:
+		return time.After(l.held)
+	case l.witnesses == nil:
 		return nil
 	}
-	return time.After(max(l.refreshIn(), l.interval, shortest))
+	return time.After(max(l.refreshIn(), shortest))
+}
+
+// hold returns how long a tree of size n is to wait for its turn, which it takes if
+// that is 0. Each size that the witnesses are shown costs a turn, published or not;
+// to show it again, after a failure or for newer cosignatures, costs none: what has
+// cosigned it is asked again only in a while.
+func (l *Log) hold(n int64) time.Duration {
+	if n <= l.paid {
+		return 0
+	}
+	now := time.Now()
+	r := l.rate.ReserveN(now, 1)
+	if d := r.DelayFrom(now); d > 0 {
+		r.CancelAt(now)
+		return d
+	}
+	l.paid = n
+	return 0
 }
 
 // publish publishes the tree that Tessera has made durable, if it is larger
-// than the published one, and shows what is published.
+// than the published one and may be now, and shows what is published.
+func (l *Log) publish() error {
+	err := l.advance()
+	l.tell(err)
+	return err
+}
+
+// advance is publish without a word to those who wait.
 //
 // Every step may fail and be tried again with the same or a larger tree. A
 // crash between any two of them leaves a state that preflight accepts.
-func (l *Log) publish() error {
+func (l *Log) advance() error {
 	t, err := l.tree.state()
 	if err != nil {
 		return unsafeState(err)
@@ -94,7 +119,12 @@ func (l *Log) publish() error {
 			return err // before anything else is signed
 		}
 	}
-	if t.N > l.archive.last.Load().Size {
+	l.held = 0
+	grown := t.N > l.archive.last.Load().Size
+	if grown {
+		l.held = l.hold(t.N)
+	}
+	if grown && l.held == 0 {
 		err = l.sign(t)
 	} else {
 		err = l.tend()
@@ -105,7 +135,15 @@ func (l *Log) publish() error {
 	if err := l.keepLate(); err != nil {
 		return err
 	}
-	return l.show(l.newest())
+	if err := l.show(l.newest()); err != nil {
+		return err
+	}
+	// What was on its way can be found now: whoever was told to come again does not
+	// bring it a second time.
+	if l.held == 0 {
+		l.resume()
+	}
+	return nil
 }
 
 // sign extends the guard to t, signs t, and archives it.
@@ -132,6 +170,9 @@ func (l *Log) sign(t tlog.Tree) error {
 		if p.Checkpoint, err = l.cosign(p.Checkpoint, t); err != nil {
 			return err
 		}
+		if err := l.checkTime(p); err != nil {
+			return err
+		}
 	}
 	return l.archive.append(p)
 }
@@ -146,11 +187,7 @@ func (s *signer) publication(t tlog.Tree, last time.Time) (*Publication, error) 
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	if next := last.Add(time.Microsecond); now.Before(next) {
-		now = next
-	}
-	return &Publication{now, t.N, t.Hash, checkpoint, head}, nil
+	return &Publication{timeAfter(last), t.N, t.Hash, checkpoint, head}, nil
 }
 
 // extended returns the guard at t after comparing three independent accounts of

@@ -55,15 +55,11 @@ type Names interface {
 // command that meets it exits with 3.
 var ErrUnsafe = errors.New("state is not safe")
 
-// ErrBusy is wrapped by the error of an append that was refused before
-// anything happened, because too many entries wait for publication, or have
-// waited too long, or because the log is being read again after a failed write.
-// Trying later is right.
+// ErrBusy is wrapped by the error of an append that was refused: because too many
+// entries wait for publication, or have waited too long, because nothing can be
+// published at the moment, or because the log is being read again after a failed
+// write. Trying later is right. See [RefusedError].
 var ErrBusy = errors.New("log is busy")
-
-// ErrQuorum is the ErrBusy of a log whose witnesses do not make a quorum at the
-// moment.
-var ErrQuorum = fmt.Errorf("%w: no quorum of witnesses", ErrBusy)
 
 // ErrClosed is the error of an append to a log that is being closed.
 var ErrClosed = errors.New("log is closed")

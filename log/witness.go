@@ -38,7 +38,7 @@ const (
 	// behind, the next are as old as the last.
 	refreshPause = time.Minute
 
-	// MaxCosignatureAge is the age from which Ready calls them too old.
+	// MaxCosignatureAge is the age from which they are a concern.
 	MaxCosignatureAge = 3 * RefreshAge
 
 	// maxRound bounds one round of all witnesses.
@@ -54,25 +54,6 @@ const (
 // ErrAhead says that this log's key has signed what this directory does not
 // have: it is an older copy, or one of two that grow.
 var ErrAhead = errors.New("a witness has seen another history of this log")
-
-// Ready reports why what is published is not what clients with the witness
-// policy would take for current, or nil. Without witnesses it is nil.
-func (l *Log) Ready() error {
-	if l.witnesses == nil {
-		return nil
-	}
-	if l.lost.Load() {
-		return errors.New("no quorum of witnesses")
-	}
-	met, oldest := l.witnesses.Met(l.Published().Checkpoint)
-	switch {
-	case !met:
-		return errors.New("not cosigned by a quorum of witnesses yet")
-	case time.Since(oldest) > MaxCosignatureAge:
-		return fmt.Errorf("cosignatures are of %s", oldest.UTC().Format(time.RFC3339))
-	}
-	return nil
-}
 
 // A newPolicy is one on its way to the publisher.
 type newPolicy struct {
@@ -138,7 +119,6 @@ func (l *Log) cosign(note []byte, t tlog.Tree) ([]byte, error) {
 		}
 		l.wake()
 	})
-	l.lost.Store(err != nil && l.ctx.Err() == nil)
 	if err == nil {
 		// What came late in the round before would take the place of what is
 		// newer now, or of what another policy wants.
@@ -168,8 +148,7 @@ func (l *Log) consult() error {
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, min(l.round, maxConsult))
 	defer cancel()
-	seen, missing := l.witnesses.Seen(ctx)
-	l.lost.Store(missing != nil && l.ctx.Err() == nil)
+	seen, missing := l.witnesses.Seen(ctx, func(e *quorum.MissingError) { l.interrupt(noQuorum(e)) })
 	// One that shows this is enough, even if the others do not answer.
 	for _, s := range seen {
 		if err := l.remembers(s.Checkpoint.Tree()); errors.Is(err, ErrAhead) {

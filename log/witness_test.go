@@ -42,7 +42,8 @@ type witness struct {
 	blind bool          // shows nothing
 	hold  chan struct{} // if set, cosigns nothing before it is closed
 	clock func() time.Time
-	asked int
+	posts int // requests to cosign, also those that it failed
+	asked int // those it did not
 	views int
 	tree  tlog.Tree
 	note  []byte
@@ -74,6 +75,12 @@ func (w *witness) requests() (cosign, view int) {
 	return w.asked, w.views
 }
 
+func (w *witness) attempts() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.posts
+}
+
 func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	if hold := w.hold; hold != nil && r.Method == http.MethodPost {
@@ -84,6 +91,8 @@ func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	defer w.mu.Unlock()
 	if r.Method == http.MethodGet {
 		w.views++
+	} else {
+		w.posts++
 	}
 	switch {
 	case w.down, w.blind && r.Method == http.MethodGet:
@@ -165,6 +174,14 @@ func (l *Log) startForTest(t *testing.T) error {
 
 func openWitnessed(t *testing.T, dir string, k int, evidence func(string, []byte), ws ...*witness) (*Log, error) {
 	t.Helper()
+	c := witnessedConfig(t, dir, k, ws...)
+	c.Evidence = evidence
+	return Open(c)
+}
+
+// witnessedConfig is that of a log under a policy that wants k of the witnesses.
+func witnessedConfig(t *testing.T, dir string, k int, ws ...*witness) Config {
+	t.Helper()
 	var text strings.Builder
 	group := fmt.Sprintf("group g %d", k)
 	for i, w := range ws {
@@ -187,7 +204,7 @@ func openWitnessed(t *testing.T, dir string, k int, evidence func(string, []byte
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Open(Config{Dir: dir, Logger: testLogger(t), Witnesses: q, Interval: 10 * time.Millisecond, Evidence: evidence})
+	return Config{Dir: dir, Logger: testLogger(t), Witnesses: q, Interval: 10 * time.Millisecond}
 }
 
 func mustStartWitnessed(t *testing.T, dir string, k int, ws ...*witness) *Log {
@@ -247,8 +264,8 @@ func TestWitnessed(t *testing.T) {
 			t.Errorf("archived at size %d without a quorum", p.Size)
 		}
 	}
-	if err := l.Ready(); err != nil {
-		t.Error(err)
+	if err, all := l.Admits(), l.Concerns(); err != nil || len(all) > 0 {
+		t.Errorf("admits: %v; concerns: %q", err, all)
 	}
 	c.set(func() { c.down = false })
 	for i := 5; cosigners(t, l, a, b, c) < 3 && i < 500; i++ {
@@ -270,8 +287,9 @@ func TestWitnessed(t *testing.T) {
 	}
 }
 
-// TestQuorumLost takes the quorum away under an append, refuses those after it,
-// and publishes when the quorum is back.
+// TestQuorumLost takes the quorum away under appends. They are told, and so is who
+// comes later; what they brought is published when the quorum is back, though nobody
+// waits for it.
 func TestQuorumLost(t *testing.T) {
 	a, b := newWitness(t, "a"), newWitness(t, "b")
 	l := mustStartWitnessed(t, newDir(t), 2, a, b)
@@ -279,26 +297,75 @@ func TestQuorumLost(t *testing.T) {
 	if _, err := l.Append(t.Context(), record(0)); err != nil {
 		t.Fatal(err)
 	}
-	b.set(func() { b.down = true })
-	waiting := make(chan error, 1)
-	go func() {
-		_, err := l.Append(context.Background(), record(1))
-		waiting <- err
-	}()
-	eventually(t, "the log is not ready", func() bool { return l.Ready() != nil })
-	if _, err := l.Append(t.Context(), record(2)); !errors.Is(err, ErrBusy) {
-		t.Errorf("append without a quorum: %v", err)
+	hold := make(chan struct{})
+	b.set(func() { b.down, b.hold = true, hold })
+	waiting := make(chan error, 2)
+	for range cap(waiting) {
+		go func() {
+			_, err := l.Append(context.Background(), record(1))
+			waiting <- err
+		}()
+	}
+	eventually(t, "an append is on its way", func() bool { return l.onTheWay(record(1)) })
+	close(hold)
+	const want = "no quorum of witnesses (w1: refused)"
+	refusedFor := func(who string, err error) {
+		t.Helper()
+		if e, ok := errors.AsType[*RefusedError](err); !ok || e.Reason != want || !errors.Is(err, ErrBusy) {
+			t.Errorf("%s: %v", who, err)
+		}
+	}
+	for range cap(waiting) {
+		refusedFor("waiting", <-waiting)
+	}
+	for i := range 2 { // one on its way, and a new one
+		_, err := l.Append(t.Context(), record(1+i))
+		refusedFor("coming", err)
+	}
+	refusedFor("Admits", l.Admits())
+	if all := l.Concerns(); len(all) != 1 || !strings.Contains(all[0], want) {
+		t.Errorf("concerns: %q", all)
 	}
 	if p := l.Published(); p.Size != 1 || cosigners(t, l, a, b) != 2 {
 		t.Errorf("published size %d with %d cosignatures", p.Size, cosigners(t, l, a, b))
 	}
 	b.set(func() { b.down = false })
-	if err := <-waiting; err != nil {
-		t.Error(err)
+	eventually(t, "what was on its way is published", func() bool { return l.Published().Size == 2 })
+	eventually(t, "the log admits", func() bool { return l.Admits() == nil })
+	for i := range 2 {
+		if n, err := l.Append(t.Context(), record(1+i)); err != nil || n != int64(1+i) {
+			t.Errorf("record %d: index %d, %v", 1+i, n, err)
+		}
 	}
-	eventually(t, "the log is ready", func() bool { return l.Ready() == nil })
-	if _, err := l.Append(t.Context(), record(2)); err != nil {
-		t.Error(err)
+}
+
+// onTheWay reports whether r is in the tree and not published.
+func (l *Log) onTheWay(r Record) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.waiting[r.Module]
+	return w != nil && w.index >= 0
+}
+
+// TestQuorumMissing has a witness that does not even say what it has seen: appends
+// are told long before it is given up, and Close waits for none of them.
+func TestQuorumMissing(t *testing.T) {
+	a := newWitness(t, "a")
+	a.set(func() { a.down = true })
+	l, err := openWitnessed(t, newDir(t), 1, nil, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.startForTest(t); err != nil {
+		t.Fatal(err)
+	}
+	defer closeLog(t, l)
+	if _, err := l.Append(t.Context(), record(0)); !errors.Is(err, ErrBusy) {
+		t.Errorf("append: %v", err)
+	}
+	begin := time.Now()
+	if l.drain(time.Minute); time.Since(begin) > 30*time.Second {
+		t.Errorf("waited %v for what cannot be published", time.Since(begin))
 	}
 }
 
@@ -315,7 +382,7 @@ func TestTail(t *testing.T) {
 	go l.Append(context.Background(), record(0))
 	eventually(t, "the entry is in the tree", func() bool {
 		tree, err := l.tree.state()
-		return err == nil && tree.N == 2 && l.lost.Load()
+		return err == nil && tree.N == 2 && l.Admits() != nil
 	})
 	closeLog(t, l)
 	l = mustStartWitnessed(t, dir, 1, a)
@@ -325,7 +392,7 @@ func TestTail(t *testing.T) {
 		t.Errorf("append while the tail is not published: %v", err)
 	}
 	// What is refused for want of a quorum would be refused for the tail too.
-	l.lost.Store(false)
+	l.resume()
 	if _, err := l.Append(ctx, record(0)); !errors.Is(err, ErrBusy) {
 		t.Errorf("append while the tail is not published: %v", err)
 	}
@@ -345,14 +412,15 @@ func TestRefresh(t *testing.T) {
 	a.set(func() { a.clock = func() time.Time { return time.Now().Add(-MaxCosignatureAge - time.Minute) } })
 	l := mustStartWitnessed(t, newDir(t), 1, a)
 	defer closeLog(t, l)
-	if _, err := l.Append(t.Context(), record(0)); err != nil {
-		t.Fatal(err)
+	eventually(t, "it is cosigned", func() bool { _, ok := l.CosignatureAge(); return ok })
+	if age, _ := l.CosignatureAge(); age < MaxCosignatureAge {
+		t.Errorf("cosignatures are %v old", age)
 	}
-	if err := l.Ready(); err == nil {
-		t.Error("ready with old cosignatures")
+	if all := l.Concerns(); len(all) != 1 || !strings.Contains(all[0], "are 31m") {
+		t.Errorf("concerns with old cosignatures: %q", all)
 	}
 	a.set(func() { a.clock = time.Now })
-	eventually(t, "it is cosigned again", func() bool { return l.Ready() == nil })
+	eventually(t, "it is cosigned again", func() bool { return len(l.Concerns()) == 0 })
 	if in := l.refreshInForTest(); in < RefreshAge-time.Minute {
 		t.Errorf("the next time is in %v", in)
 	}
@@ -363,8 +431,8 @@ func TestRefresh(t *testing.T) {
 		}
 		n++
 	}
-	if n != 2 {
-		t.Errorf("%d lines in the archive, want 2: refreshed cosignatures are kept beside it", n)
+	if n != 1 {
+		t.Errorf("%d lines in the archive, want 1: refreshed cosignatures are kept beside it", n)
 	}
 }
 
@@ -503,13 +571,13 @@ func TestConsult(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeLog(t, l)
-	if l.Ready() == nil {
-		t.Error("ready without any cosignature")
+	if all := l.Concerns(); len(all) != 1 || !strings.Contains(all[0], "is not cosigned") {
+		t.Errorf("concerns without any cosignature: %q", all)
 	}
 	l.round = 100 * time.Millisecond
 	l.names = &memNames{l: l, m: make(map[module.Version]Entry)}
 	for range 2 { // as the publisher, which is not started, would
-		if err := l.publish(); !errors.Is(err, quorum.ErrQuorum) || !l.lost.Load() {
+		if err := l.publish(); !errors.Is(err, quorum.ErrQuorum) || l.outage.why == nil {
 			t.Errorf("published: %v", err)
 		}
 	}
@@ -517,31 +585,8 @@ func TestConsult(t *testing.T) {
 		t.Errorf("asked %d times to cosign", n)
 	}
 	a.set(func() { a.blind = false })
-	if err := l.publish(); err != nil || l.Ready() != nil {
-		t.Errorf("it says what it has seen: %v, %v", err, l.Ready())
-	}
-}
-
-// TestInterval spares the witnesses: publications keep their distance.
-func TestInterval(t *testing.T) {
-	a := newWitness(t, "a")
-	l, err := openWitnessed(t, newDir(t), 1, nil, a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.interval = 300 * time.Millisecond
-	if err := l.startForTest(t); err != nil {
-		t.Fatal(err)
-	}
-	defer closeLog(t, l)
-	begin := time.Now()
-	for i := range 4 {
-		if _, err := l.Append(t.Context(), record(i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if took := time.Since(begin); took < 3*l.interval {
-		t.Errorf("4 publications took %v", took)
+	if err := l.publish(); err != nil || len(l.Concerns()) > 0 || l.outage.why != nil {
+		t.Errorf("it says what it has seen: %v, %q", err, l.Concerns())
 	}
 }
 
@@ -593,9 +638,7 @@ func TestClockBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeLog(t, l)
-	if _, err := l.Append(t.Context(), record(0)); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "it is cosigned", func() bool { _, ok := l.CosignatureAge(); return ok })
 	a.set(func() { a.asked = 0 })
 	for range 100 {
 		l.wake()
@@ -697,7 +740,7 @@ func TestSetPolicy(t *testing.T) {
 
 	l = mustStartWitnessed(t, older, 1, a) // a has seen no more than this copy
 	defer l.Close()
-	eventually(t, "it is cosigned", func() bool { return l.Ready() == nil })
+	eventually(t, "it is cosigned", func() bool { return len(l.Concerns()) == 0 })
 	asked, _ := b.requests()
 	p, err := policy.Parse(fmt.Appendf(nil, "witness w %s %s\nquorum w\n", b.cosigner.Key(), b.url))
 	if err != nil {

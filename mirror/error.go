@@ -117,6 +117,7 @@ func public(err error) *publicError {
 	var p *publicError
 	var mismatch *admit.MismatchError
 	var conflict *log.ConflictError
+	var refused *log.RefusedError
 	var garbage *admit.GarbageError
 	var invalid *admit.InvalidError
 	var unvouched *admit.UnvouchedError
@@ -144,8 +145,9 @@ func public(err error) *publicError {
 		return &publicError{status: http.StatusBadGateway, text: upstream.ErrSecurity.Error()}
 	case errors.Is(err, admit.ErrTimeout), errors.Is(err, admit.ErrBusy):
 		return &publicError{http.StatusServiceUnavailable, err.Error(), soon}
-	case errors.Is(err, log.ErrQuorum):
-		return &publicError{http.StatusServiceUnavailable, "no quorum of witnesses, new versions have to wait; try again later", soon}
+	case errors.As(err, &refused):
+		return &publicError{http.StatusServiceUnavailable,
+			"a version that is not logged yet cannot be published at the moment: " + refused.Reason + "; what is logged is served; try again later", soon}
 	case errors.Is(err, log.ErrBusy):
 		return &publicError{http.StatusServiceUnavailable, log.ErrBusy.Error(), soon}
 	case errors.Is(err, log.ErrClosed):

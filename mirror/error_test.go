@@ -66,6 +66,16 @@ func TestBusy(t *testing.T) {
 	}
 }
 
+// TestRefusedText: who asks for what cannot be logged now reads why.
+func TestRefusedText(t *testing.T) {
+	w := newWorld(t)
+	defer w.close()
+	w.simple("example.com/a", "v1.0.0")
+	w.log.Fail(fmt.Errorf("append: %w", &log.RefusedError{Reason: "no quorum of witnesses (bob: unreachable)"}))
+	w.want("/example.com/a/@v/v1.0.0.mod", 503, "a version that is not logged yet cannot be published at the moment: "+
+		"no quorum of witnesses (bob: unreachable); what is logged is served; try again later\n")
+}
+
 // TestTable goes through what an upstream can say, for each kind of request.
 func TestTable(t *testing.T) {
 	up := func(status int, retry time.Duration, err error) error {

@@ -8,6 +8,7 @@ package main
 
 import (
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,7 +18,7 @@ import (
 )
 
 // serveMetrics serves what an operator watches until stop is called.
-func (c *call) serveMetrics(l *log.Log, logger *slog.Logger) (stop func(), err error) {
+func (c *call) serveMetrics(l *log.Log, s *server, logger *slog.Logger) (stop func(), err error) {
 	gauge := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sumlog_" + name, Help: help}, f)
 	}
@@ -26,15 +27,29 @@ func (c *call) serveMetrics(l *log.Log, logger *slog.Logger) (stop func(), err e
 		gauge("published_seconds", "Time since the newest publication.", func() float64 {
 			return time.Since(l.Published().Time).Seconds()
 		}),
-		gauge("ready", "Whether the log is ready: 1, or 0 without a current quorum of witnesses.", func() float64 {
-			if l.Ready() != nil {
-				return 0
-			}
-			return 1
+		gauge("ready", "Whether what is published is served, as /readyz says: 1 or 0.", func() float64 { return truth(*s.state.Load() == "") }),
+		gauge("admits", "Whether new versions can be published, as /readyz?admit says: 1 or 0.", func() float64 {
+			return truth(*s.state.Load() == "" && l.Admits() == nil)
+		}),
+		gauge("time_ahead_seconds", "How far the time of the newest publication is ahead of the clock, 0 if it is not.", func() float64 {
+			return l.TimeAhead().Seconds()
 		}),
 	}
 	if c.witnesses != nil {
-		cs = append(cs, c.witnesses.Collector())
+		cs = append(cs, c.witnesses.Collector(),
+			gauge("cosignature_age_seconds", "Age of the oldest cosignature that the newest checkpoint needs for its quorum, +Inf without a quorum.", func() float64 {
+				if age, ok := l.CosignatureAge(); ok {
+					return age.Seconds()
+				}
+				return math.Inf(1)
+			}))
 	}
 	return metrics.Serve(c.opts.metrics, logger, cs...)
+}
+
+func truth(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -263,10 +263,20 @@ func TestQuorum(t *testing.T) {
 		n.start()
 		n.ready()
 	}
-	w.serve("-metrics", "127.0.0.1:0")
+	// At this interval one that follows another at once shows that a burst may.
+	w.serve("-metrics", "127.0.0.1:0", "-publish-interval", "10s")
 	first, err := w.admit()
 	if err != nil {
 		t.Fatal(err)
+	}
+	begin := time.Now()
+	for range 10 {
+		if _, err := w.admit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(begin); took > 50*time.Second {
+		t.Errorf("10 admissions took %v", took)
 	}
 	eventually(t, "all three cosign", func() error {
 		if names, err := w.cosigners(); len(names) != 3 {
@@ -274,9 +284,12 @@ func TestQuorum(t *testing.T) {
 		}
 		return nil
 	})
-	if err := status(w.url+"/readyz", 200); err != nil {
-		t.Error(err)
+	for _, path := range []string{"/readyz", "/readyz?admit"} {
+		if text, err := fetchOK(w.url + path); err != nil || text != "ok\n" {
+			t.Errorf("%s: %q, %v", path, text, err)
+		}
 	}
+	w.wantMetrics("sumlog_ready 1", "sumlog_admits 1", "sumlog_time_ahead_seconds 0")
 
 	// One down: nothing changes for the go command.
 	w.nodes[0].kill()
@@ -285,25 +298,30 @@ func TestQuorum(t *testing.T) {
 	}
 	w.goDownload("example.com/m900@v1.0.0")
 
-	// Two down: old answers go on, new admissions are put off.
+	// Two down: old answers go on, new admissions are refused, the first and the next.
 	w.nodes[1].kill()
-	put := make(chan error, 1)
-	go func() {
-		_, err := w.admit()
-		put <- err
-	}()
-	eventually(t, "/readyz says no", func() error { return status(w.url+"/readyz", 503) })
+	const why = "no quorum of witnesses (w1: unreachable; w2: unreachable)"
+	for range 2 {
+		resp, err := killClient.Get(w.url + "/lookup/" + killPath(w.next.Add(1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !strings.Contains(string(text), why) {
+			t.Errorf("two witnesses down, new admission: %s, Retry-After %q: %s", resp.Status, resp.Header.Get("Retry-After"), text)
+		}
+	}
 	if err := status(w.url+first, 200); err != nil {
 		t.Errorf("two witnesses down: %v", err)
 	}
-	resp, err := killClient.Get(w.url + "/lookup/" + killPath(w.next.Add(1)))
-	if err != nil {
-		t.Fatal(err)
+	if text, err := fetchOK(w.url + "/readyz"); err != nil || text != "ok\nnew versions cannot be published: "+why+"\n" {
+		t.Errorf("two witnesses down: /readyz: %q, %v", text, err)
 	}
-	resp.Body.Close()
-	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("two witnesses down, new admission: %s, Retry-After %q", resp.Status, resp.Header.Get("Retry-After"))
+	if err := status(w.url+"/readyz?admit", 503); err != nil || !strings.Contains(w.get("/readyz?admit"), why) {
+		t.Errorf("two witnesses down: /readyz?admit: %v", err)
 	}
+	w.wantMetrics("sumlog_ready 1", "sumlog_admits 0")
 	before, err := fetchOK(w.url + "/checkpoint")
 	if err != nil {
 		t.Fatal(err)
@@ -314,12 +332,52 @@ func TestQuorum(t *testing.T) {
 
 	// Back up: it catches up alone.
 	w.nodes[0].start()
-	if err := <-put; err != nil {
-		t.Errorf("the admission that was put off: %v", err)
-	}
-	eventually(t, "/readyz says yes", func() error { return status(w.url+"/readyz", 200) })
+	eventually(t, "/readyz?admit says yes", func() error { return status(w.url+"/readyz?admit", 200) })
 	if after, _ := fetchOK(w.url + "/checkpoint"); after == before {
 		t.Error("checkpoint did not move on")
+	}
+}
+
+// get returns what is answered, whatever it is.
+func (w *witnessed) get(path string) string {
+	w.t.Helper()
+	resp, err := killClient.Get(w.url + path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// metrics returns what the log says of itself.
+func (w *witnessed) metrics() string {
+	w.t.Helper()
+	addr := regexp.MustCompile(`serving metrics","addr":"([^"]+)"`).FindStringSubmatch(w.proc.text())
+	if addr == nil {
+		w.t.Fatalf("no address of metrics in %s", w.proc.text())
+	}
+	text, err := fetchOK("http://" + addr[1] + "/metrics")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return text
+}
+
+// wantMetrics wants lines, and an age of cosignatures of less than a minute.
+func (w *witnessed) wantMetrics(lines ...string) {
+	w.t.Helper()
+	text := w.metrics()
+	for _, line := range lines {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			w.t.Errorf("no metric %q in\n%s", line, text)
+		}
+	}
+	if !regexp.MustCompile(`(?m)^sumlog_cosignature_age_seconds [1-5]?[0-9](\.[0-9]+)?$`).MatchString(text) {
+		w.t.Errorf("age of cosignatures in\n%s", text)
 	}
 }
 
@@ -560,16 +618,9 @@ func TestBadWitnesses(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	addr := regexp.MustCompile(`serving metrics","addr":"([^"]+)"`).FindStringSubmatch(w.proc.text())
-	if addr == nil {
-		t.Fatalf("no address of metrics in %s", w.proc.text())
-	}
 	for _, name := range []string{"garbage", "hangs", "conflict", "large", "liar"} {
 		eventually(t, "metrics name "+name, func() error {
-			text, err := fetchOK("http://" + addr[1] + "/metrics")
-			if err != nil {
-				return err
-			}
+			text := w.metrics()
 			for line := range strings.Lines(text) {
 				if strings.Contains(line, `witness="`+name+`"`) && strings.Contains(line, "requests") &&
 					!strings.Contains(line, `"ok"`) && !strings.HasSuffix(line, " 0\n") {

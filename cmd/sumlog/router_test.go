@@ -8,12 +8,15 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"example.org/sumlog/log"
 )
 
 // part is a handler that says what it is and what it was asked for.
@@ -170,10 +173,20 @@ func (w *readerFrom) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(w.ResponseRecorder, r)
 }
 
+// A fakeHealth is that of no log.
+type fakeHealth struct {
+	admits   error
+	concerns []string
+}
+
+func (h *fakeHealth) Admits() error      { return h.admits }
+func (h *fakeHealth) Concerns() []string { return h.concerns }
+
 func TestReadiness(t *testing.T) {
-	s := newServer(func() error { return nil }, slog.New(slog.DiscardHandler))
+	l := new(fakeHealth)
+	s := newServer(l, slog.New(slog.DiscardHandler))
 	h := s.http.Handler
-	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/latest": 503} {
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/readyz?admit": 503, "/latest": 503} {
 		if rec := serveTest(h, "GET", path, nil); rec.Code != want {
 			t.Errorf("starting: %s: %d, want %d", path, rec.Code, want)
 		}
@@ -181,9 +194,24 @@ func TestReadiness(t *testing.T) {
 	var main http.Handler = part("main")
 	s.main.Store(&main)
 	s.not("")
-	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/latest": 200} {
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/readyz?admit": 200, "/latest": 200} {
 		if rec := serveTest(h, "GET", path, nil); rec.Code != want {
 			t.Errorf("ready: %s: %d, want %d", path, rec.Code, want)
+		}
+	}
+	l.concerns = []string{"old", "late"}
+	for err, want := range map[error]string{
+		&log.RefusedError{Reason: "bob is away"}: "bob is away",
+		log.ErrClosed:                            "shutting down",
+		fmt.Errorf("%w: /secret", log.ErrUnsafe): "signing has stopped",
+	} {
+		l.admits = err
+		if rec := serveTest(h, "GET", "/readyz", nil); rec.Code != 200 || rec.Body.String() != "ok\nold\nlate\n" {
+			t.Errorf("admits nothing: /readyz: %d %q", rec.Code, rec.Body)
+		}
+		rec := serveTest(h, "GET", "/readyz?admit", nil)
+		if rec.Code != 503 || rec.Header().Get("Retry-After") == "" || rec.Body.String() != "not ready: "+want+"\n" {
+			t.Errorf("admits nothing: /readyz?admit: %d %v %q", rec.Code, rec.Header(), rec.Body)
 		}
 	}
 	s.not("shutting down")

@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -102,14 +103,14 @@ func runServe(ctx context.Context, c *call) error {
 		l.Close()
 		return err
 	}
-	stopMetrics, err := c.serveMetrics(l, logger)
+	s := newServer(l, logger)
+	stopMetrics, err := c.serveMetrics(l, s, logger)
 	if err != nil {
 		ln.Close()
 		l.Close()
 		return err
 	}
 	defer stopMetrics()
-	s := newServer(l.Ready, logger)
 	bounded := listen.New(ln, files.conns, logger)
 	bounded.Attach(s.http)
 	served := make(chan error, 1)
@@ -242,11 +243,17 @@ type server struct {
 	logger *slog.Logger
 	main   atomic.Pointer[http.Handler] // nil before it serves
 	state  atomic.Pointer[string]       // why it is not ready; "" if it is
-	ready  func() error                 // of the log
+	health health
 }
 
-func newServer(ready func() error, logger *slog.Logger) *server {
-	s := &server{logger: logger, ready: ready}
+// A health is what a log says of its own.
+type health interface {
+	Admits() error
+	Concerns() []string
+}
+
+func newServer(l health, logger *slog.Logger) *server {
+	s := &server{logger: logger, health: l}
 	s.not("starting")
 	s.http = &http.Server{
 		Handler:           guarded(s, logger),
@@ -274,23 +281,51 @@ func (s *server) start(a *authority) error {
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := s.main.Load()
-	reason := *s.state.Load()
-	if r.URL.Path == "/readyz" && reason == "" {
-		if err := s.ready(); err != nil {
-			reason = err.Error()
-		}
-	}
 	switch {
 	case r.URL.Path == "/healthz":
 		plain(w, http.StatusOK, "ok")
-	case r.URL.Path == "/readyz" && reason == "":
-		plain(w, http.StatusOK, "ok")
-	case r.URL.Path == "/readyz", h == nil:
-		w.Header().Set("Retry-After", "5")
-		plain(w, http.StatusServiceUnavailable, "not ready: "+reason)
+	case r.URL.Path == "/readyz":
+		s.serveReady(w, r)
+	case h == nil:
+		unready(w, *s.state.Load())
 	default:
 		(*h).ServeHTTP(w, r)
 	}
+}
+
+// serveReady says whether what is published is served and, with ?admit, whether new
+// versions can be published too. A load balancer that asks the first does not take
+// away a server whose witnesses are gone: no other could do better, and this one
+// serves what builds mostly ask for.
+func (s *server) serveReady(w http.ResponseWriter, r *http.Request) {
+	reason := *s.state.Load()
+	if _, admit := r.URL.Query()["admit"]; admit && reason == "" {
+		reason = refusal(s.health.Admits())
+	}
+	if reason != "" {
+		unready(w, reason)
+		return
+	}
+	plain(w, http.StatusOK, strings.Join(append([]string{"ok"}, s.health.Concerns()...), "\n"))
+}
+
+// refusal is err in words for anybody, "" for none.
+func refusal(err error) string {
+	refused, ok := errors.AsType[*log.RefusedError](err)
+	switch {
+	case err == nil:
+		return ""
+	case ok:
+		return refused.Reason
+	case errors.Is(err, log.ErrClosed):
+		return "shutting down"
+	}
+	return "signing has stopped"
+}
+
+func unready(w http.ResponseWriter, reason string) {
+	w.Header().Set("Retry-After", "5")
+	plain(w, http.StatusServiceUnavailable, "not ready: "+reason)
 }
 
 // wait serves until it is told to end or cannot go on, and closes everything.

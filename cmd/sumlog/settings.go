@@ -103,7 +103,7 @@ var settings = []cli.Setting[*call]{
 	},
 	{
 		Name: "publish-interval", Value: "TIME", File: true,
-		Usage: "with a policy, the least time between publications (default 1s)",
+		Usage: "with a policy, the time between publications, but that 20 may follow\neach other at once after a pause (default 1s)",
 		Bind:  cli.Time(func(c *call) *time.Duration { return &c.opts.interval }, defaultInterval),
 	},
 	{

@@ -25,7 +25,7 @@ import (
 
 // openSigning opens the log for a command that may publish, with the witnesses
 // that its policy names. Each publication costs them a request and a signature, so
-// there are at least interval between two; without any, nobody is to be spared.
+// there is one in an interval after a burst; without any, nobody is to be spared.
 func (c *call) openSigning(interval time.Duration, logger *slog.Logger) (*log.Log, error) {
 	auditors, err := c.readAuditors()
 	if err != nil {

@@ -68,7 +68,7 @@ func TestSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer q.Close()
-	if seen, err := q.Seen(t.Context()); err != nil || len(seen) > 0 {
+	if seen, err := q.Seen(t.Context(), nil); err != nil || len(seen) > 0 {
 		t.Fatalf("%v, %v", seen, err)
 	}
 	for size := int64(10); size <= 50; size += 10 {

@@ -31,15 +31,44 @@ type Request struct {
 
 // A MissingError says which witnesses are missing and why. It wraps ErrQuorum.
 type MissingError struct {
-	Reasons []string // of each that failed, or when ctx ended had not answered
+	Reasons []Reason // of each that failed, or when ctx ended had not answered
 	// RetryAfter is how long it takes until so many witnesses may be asked again
 	// that the quorum can be met; 0 if that is so already.
 	RetryAfter time.Duration
 	cause      error // context's
 }
 
+// A Reason is why one witness is missing.
+type Reason struct {
+	Witness string // its name in the policy
+	Err     error  // nil: it has not answered yet
+}
+
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("%v: %s", ErrQuorum, strings.Join(e.Reasons, "; "))
+	return fmt.Sprintf("%v: %s", ErrQuorum, e.list(func(err error) string { return err.Error() }))
+}
+
+// Public says who is missing in words that are fit for anybody: it tells neither
+// addresses nor what a witness said.
+func (e *MissingError) Public() string {
+	return e.list(func(err error) string {
+		if f, ok := errors.AsType[*failure](err); ok {
+			return strings.ReplaceAll(string(f.outcome), "_", " ")
+		}
+		return "could not be asked"
+	})
+}
+
+func (e *MissingError) list(say func(error) string) string {
+	var all []string
+	for _, r := range e.Reasons {
+		text := "no answer yet"
+		if r.Err != nil {
+			text = say(r.Err)
+		}
+		all = append(all, r.Witness+": "+text)
+	}
+	return strings.Join(all, "; ")
 }
 
 func (e *MissingError) Unwrap() []error { return []error{ErrQuorum, e.cause} }
@@ -58,8 +87,8 @@ func (e *MissingError) Unwrap() []error { return []error{ErrQuorum, e.cause} }
 // Cosign or Close. late(nil) says that the next Cosign, whenever it is, will return
 // an AheadError.
 //
-// What a round collected that failed within the last minute counts in the next
-// one over the same text.
+// What a round collected that failed counts for half a minute in the next ones over
+// the same text.
 func (q *Quorum) Cosign(ctx context.Context, req Request, late func(note []byte)) ([]byte, error) {
 	q.cosign.Lock()
 	defer q.cosign.Unlock()
@@ -354,10 +383,8 @@ func (r *round) missing(cause error) *MissingError {
 		}
 		wait, _ := m.leave()
 		waits[m] = wait.Sub(now)
-		if err := r.failed[m]; err != nil {
-			e.Reasons = append(e.Reasons, m.Name+": "+err.Error())
-		} else if cause != nil {
-			e.Reasons = append(e.Reasons, m.Name+": no answer yet")
+		if err := r.failed[m]; err != nil || cause != nil {
+			e.Reasons = append(e.Reasons, Reason{m.Name, err})
 		}
 	}
 	for _, d := range append([]time.Duration{0}, sortedValues(waits)...) {

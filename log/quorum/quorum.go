@@ -48,7 +48,7 @@ const (
 	maxWait   = 10 * time.Minute // that is taken from a Retry-After: no witness says good-bye for ever
 	maxRest   = time.Minute      // for which a failing witness is left alone
 	grace     = 2 * time.Second  // for the other witnesses when a quorum of them has shown what it has seen
-	maxKept   = time.Minute      // that a cosignature of a failed round counts in the next
+	maxKept   = 30 * time.Second // that a cosignature of a failed round counts in the next; its time is compared with the publication's
 )
 
 // ErrQuorum says that too few witnesses have cosigned, or answered.

@@ -217,7 +217,7 @@ func TestClose(t *testing.T) {
 		if _, err := q.Cosign(t.Context(), l.request(50), nil); !errors.Is(err, errClosed) {
 			t.Errorf("Cosign: %v", err)
 		}
-		if _, err := q.Seen(t.Context()); !errors.Is(err, errClosed) {
+		if _, err := q.Seen(t.Context(), nil); !errors.Is(err, errClosed) {
 			t.Errorf("Seen: %v", err)
 		}
 

@@ -202,7 +202,7 @@ func TestSameTextAgainAfterFailure(t *testing.T) {
 	})
 }
 
-// What a failed round has collected is used for a minute.
+// What a failed round has collected is used for a while.
 func TestKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog(100)
@@ -350,7 +350,7 @@ func TestRetryAfterOfQuorum(t *testing.T) {
 		}
 		synctest.Wait()
 		var missing *MissingError
-		if _, err := q.Cosign(t.Context(), l.request(50), nil); !errors.As(err, &missing) || missing.RetryAfter != 40*time.Second || len(missing.Reasons) != 3 {
+		if _, err := q.Cosign(t.Context(), l.request(50), nil); !errors.As(err, &missing) || missing.RetryAfter != 40*time.Second || len(missing.Reasons) != 3 || missing.Public() != "a: rate limited; b: rate limited; c: rate limited" {
 			t.Errorf("%v: %+v", err, missing)
 		}
 		time.Sleep(30 * time.Second) // a may be asked, c may not

@@ -26,9 +26,12 @@ type Seen struct {
 // the order of the policy; one that has seen nothing shows nothing. When ctx ends
 // before, Seen returns what there is and a [MissingError].
 //
+// While the quorum is not met by those that have answered or not failed yet, Seen
+// goes on, and calls missing, if that is not nil, each time it learns more of it.
+//
 // Witnesses that met a quorum once and those that answer now have at least one
 // in common, if any two quorums of the policy do.
-func (q *Quorum) Seen(ctx context.Context) ([]Seen, error) {
+func (q *Quorum) Seen(ctx context.Context, missing func(*MissingError)) ([]Seen, error) {
 	q.mu.Lock()
 	r := &round{policy: q.policy, members: q.members, got: make(map[*member]taken), failed: make(map[*member]error)}
 	q.mu.Unlock()
@@ -58,8 +61,12 @@ func (q *Quorum) Seen(ctx context.Context) ([]Seen, error) {
 			heard[v.m] = true
 			if v.err != nil {
 				r.failed[v.m] = v.err
+				if missing != nil && !r.meets(func(m *member) bool { return r.has(m) || r.failed[m] == nil }) {
+					missing(r.missing(nil))
+				}
 				break
 			}
+			delete(r.failed, v.m)
 			r.got[v.m] = taken{}
 			if v.note != nil {
 				shown[v.m] = Seen{v.m.Name, v.checkpoint, v.note}

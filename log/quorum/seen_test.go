@@ -101,7 +101,7 @@ func TestSeen(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				defer cancel()
 				begin := time.Now()
-				seen, err := q.Seen(ctx)
+				seen, err := q.Seen(ctx, nil)
 				if got := shows(t, seen, l, fork); got != tt.want {
 					t.Errorf("seen %q, want %q", got, tt.want)
 				}
@@ -116,13 +116,39 @@ func TestSeen(t *testing.T) {
 	}
 }
 
+// Who is missing is told as soon as it is known, long before they are given up, and
+// nobody is while the quorum can still be met by those who have not answered.
+func TestSeenMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, ws := start(t, twoOfThree)
+		ws[0].badView = down
+		ws[1].badView = func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(3 * time.Second)
+			down(w, r)
+		}
+		ws[2].badView = hang
+		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
+		defer cancel()
+		begin := time.Now()
+		var told []string
+		if _, err := q.Seen(ctx, func(e *MissingError) {
+			told = append(told, fmt.Sprintf("%v %s", time.Since(begin), e.Public()))
+		}); !errors.Is(err, ErrQuorum) {
+			t.Error(err)
+		}
+		if want := []string{"3s a: unreachable; b: unreachable"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+	})
+}
+
 // What was seen saves a conflict.
 func TestSeenSizes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog(100)
 		q, ws := start(t, allOfThree)
 		ws[0].holds(l, 33)
-		if _, err := q.Seen(t.Context()); err != nil {
+		if _, err := q.Seen(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := q.Cosign(t.Context(), l.request(50), nil); err != nil {
@@ -133,7 +159,7 @@ func TestSeenSizes(t *testing.T) {
 		}
 		// What it shows may be an hour old, and says less than what it answered.
 		ws[0].badView = body(string(l.sign(l.checkpoint(33)).Bytes()))
-		if _, err := q.Seen(t.Context()); err != nil {
+		if _, err := q.Seen(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		if v := values(t, q)["size a"]; v != 50 {

@@ -113,6 +113,9 @@ type Log interface {
 	// Append returns when the entry is published.
 	Append(ctx context.Context, r log.Record) (index int64, err error)
 
+	// Admits reports why a new record would be refused now, or nil.
+	Admits() error
+
 	// Published returns the newest publication.
 	Published() *log.Publication
 }

@@ -190,6 +190,33 @@ func TestNoDatabase(t *testing.T) {
 	w.wantLogged(m)
 }
 
+// TestRefused asks for versions, public and private, of a log that can publish nothing:
+// the answer comes before anybody is asked for them. What is logged is had.
+func TestRefused(t *testing.T) {
+	w := newWorld(t, true)
+	defer w.close()
+	logged := w.simple("example.com/old", "v1.0.0")
+	if err := w.svc.Admit(t.Context(), logged.Version); err != nil {
+		t.Fatal(err)
+	}
+	before, asked := w.public.Total(), w.db.Asked
+	w.log.Refuse(&log.RefusedError{Reason: "bob is away"})
+	for _, path := range []string{"example.com/a", "private.example/a"} {
+		m := w.simple(path, "v1.0.0")
+		for _, k := range []store.Kind{store.Mod, store.Zip} {
+			if err := w.bytes(m.Version, k); !errors.Is(err, log.ErrBusy) {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+	}
+	if n := w.public.Total() - before + w.private.Total() + w.db.Asked - asked; n > 0 {
+		t.Errorf("upstreams and database were asked %d times", n)
+	}
+	if err := w.bytes(logged.Version, store.Zip); err != nil {
+		t.Errorf("what is logged: %v", err)
+	}
+}
+
 // TestStored shows that what the log will call the record's bytes is on disk
 // when the record of a private module is appended.
 func TestStored(t *testing.T) {

@@ -342,7 +342,8 @@ type Log struct {
 	entries   []log.Entry
 	hashes    hashes
 	published log.Publication // of entries; its checkpoint is signed
-	err       error
+	err       error           // of Append
+	refuses   error           // of Admits
 }
 
 // key signs all logs.
@@ -401,6 +402,19 @@ func (l *Log) Fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err = err
+}
+
+// Refuse lets the log refuse new records with err.
+func (l *Log) Refuse(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refuses = err
+}
+
+func (l *Log) Admits() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refuses
 }
 
 func (l *Log) Append(ctx context.Context, r log.Record) (int64, error) {

@@ -19,6 +19,8 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"example.org/sumlog/internal/checkpoint"
 )
 
 // MaxName is the largest length of a log's name in bytes.
@@ -166,6 +168,22 @@ func (s *signer) signCheckpoint(t tlog.Tree) ([]byte, error) {
 
 func (s *signer) signTreeHead(t tlog.Tree) ([]byte, error) {
 	return note.Sign(&note.Note{Text: string(tlog.FormatTree(t))}, s.signer)
+}
+
+// openCheckpoint verifies a checkpoint of this log and returns its tree.
+func (s *signer) openCheckpoint(msg []byte) (tlog.Tree, error) {
+	n, err := note.Open(msg, note.VerifierList(s.verifier))
+	if err != nil {
+		return tlog.Tree{}, err
+	}
+	c, err := checkpoint.Parse(n.Text)
+	if err != nil {
+		return tlog.Tree{}, err
+	}
+	if n.Text != checkpointText(s.signer.Name(), c.Tree()) {
+		return tlog.Tree{}, errors.New("not a checkpoint of this log")
+	}
+	return c.Tree(), nil
 }
 
 // openNotes verifies the two notes of a publication and returns the one tree

@@ -304,7 +304,8 @@ func (l *Log) keep(note []byte) error {
 }
 
 // loadCosigned takes in what keep wrote. A file that is damaged, cannot be read,
-// or is of another checkpoint is none: what is archived is served then.
+// or is of another checkpoint is none: what is archived is served then. One of an
+// older checkpoint is what every growth leaves behind.
 func (l *Log) loadCosigned() {
 	note, err := l.readCosigned()
 	switch {
@@ -330,6 +331,9 @@ func (l *Log) readCosigned() ([]byte, error) {
 		return nil, err
 	}
 	last := l.archive.last.Load()
+	if signed, err := l.signer.openCheckpoint(note); err == nil && signed.N < last.Size {
+		return nil, nil // the log has grown since, and nothing came late after that
+	}
 	if _, err := l.signer.openNotes(note, last.TreeHead); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -686,6 +687,50 @@ func TestCosignedFile(t *testing.T) {
 		closeLog(t, l)
 		if err := os.RemoveAll(file); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestCosignedOfBefore starts a log that has grown since cosignatures were kept
+// beside its archive: nothing is wrong then, and nothing is said. A note that is
+// torn, or that this log has not signed, is damage.
+func TestCosignedOfBefore(t *testing.T) {
+	a := newWitness(t, "a")
+	dir := newDir(t)
+	l := mustStartWitnessed(t, dir, 1, a)
+	if _, err := l.Append(t.Context(), record(0)); err != nil {
+		t.Fatal(err)
+	}
+	closeLog(t, l)
+	file := filepath.Join(dir, cosignedFile)
+	kept, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := l.Published().Checkpoint
+	warnings := func(dir string, note []byte) int {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, cosignedFile), note, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		errs := newErrorLog()
+		l, err := Open(Config{Dir: dir, Logger: slog.New(errs)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeLog(t, l)
+		return errs.count("kept cosignatures")
+	}
+	if n := warnings(dir, kept); n != 0 || sameText(kept, newer) {
+		t.Errorf("%d warnings about cosignatures of before:\n%s", n, kept)
+	}
+	other := newDir(t)
+	ol, _ := start(t, other)
+	foreign := ol.Published().Checkpoint
+	closeLog(t, ol)
+	for name, note := range map[string][]byte{"torn": kept[:len(kept)-1], "foreign": foreign} {
+		if n := warnings(dir, note); n != 1 {
+			t.Errorf("%s: %d warnings", name, n)
 		}
 	}
 }

@@ -45,11 +45,11 @@ DIR. The index is not copied; it is derived.
 
 var cmdRestore = &command{
 	Name:  "restore",
-	Args:  "SOURCE",
+	Args:  "DEST",
 	Short: "make a data directory from a backup",
 	Long: `
 Restore makes the data directory DIR, which must not exist or be empty, from the
-backup SOURCE. It refuses, with exit code 3, what it can see would roll the log
+backup DEST. It refuses, with exit code 3, what it can see would roll the log
 back: a DIR that holds a log, or a guard outside DIR that has seen more than the
 backup has.
 

@@ -9,7 +9,8 @@
 // A setting is a flag of some of the commands; it is also an environment
 // variable, PROGRAM_NAME, and maybe a key of a file. A flag counts more than a
 // variable, and a variable more than a file. Flags take one dash or two, and may
-// stand before, between and after positional arguments.
+// stand before, between and after positional arguments. What help calls DIR, FILE
+// or DEST is a path on this machine: a URL there is refused.
 //
 // Help that was asked for goes to stdout and ends with 0. An error goes to
 // stderr, "program: …", followed by "program: hint: …" where there is one.

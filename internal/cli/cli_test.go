@@ -20,6 +20,7 @@ import (
 type call struct {
 	*Call
 	dir  string
+	pot  string
 	loud bool
 	wait time.Duration
 	logs List
@@ -42,11 +43,16 @@ func prog(ran *string, fail error, files ...File) *Program[*call] {
 				*c.run = fmt.Sprintln(c.dir, c.loud, c.wait, c.logs, c.Args)
 				return fail
 			},
+		}, {
+			Name: "serve", Args: "[FILE...]", Short: "put it on the table", Long: "Serve brings food.",
+			NArgs: func(int) bool { return true },
+			Run:   func(context.Context, *call) error { return nil },
 		}},
 		Settings: []Setting[*call]{
 			{Name: "dir", Value: "DIR", Needed: true, Usage: "where", Bind: Text(func(c *call) *string { return &c.dir }, "")},
 			{Name: "loud", File: true, Usage: "or not", Bind: Switch(func(c *call) *bool { return &c.loud })},
 			{Name: "wait-for", Value: "TIME", File: true, Usage: "first\nand then", Bind: Time(func(c *call) *time.Duration { return &c.wait }, time.Minute)},
+			{Name: "pot", Value: "FILE", File: true, Usage: "which", Bind: Text(func(c *call) *string { return &c.pot }, "")},
 			{Name: "log", Value: "VKEY", Usage: "many", Bind: Many(func(c *call) *List { return &c.logs })},
 		},
 		New: func(c *Call) *call { return &call{Call: c, run: ran} },
@@ -103,6 +109,17 @@ func TestRun(t *testing.T) {
 		{name: "needed", args: "cook", code: Usage, stderr: "my-prog: cook needs -dir DIR\nmy-prog: hint: my-prog help cook\n"},
 		{name: "needed but empty", args: "cook -dir=", code: Usage, stderr: "my-prog: cook needs -dir DIR\nmy-prog: hint: my-prog help cook\n"},
 		{name: "too many", args: "cook -dir d a b", code: Usage, stderr: `my-prog: wrong arguments: ["a" "b"]` + "\nmy-prog: hint: usage: my-prog cook [flags] [FOOD]\n"},
+		{name: "a URL for a directory", args: "cook -dir s3://bucket/x", code: Usage, stderr: "my-prog: dir (from -dir): s3://bucket/x looks like a URL, and it must be a path on this machine\n" +
+			"my-prog: hint: give the path where it is mounted; ./s3://bucket/x is a file or directory of that name\n"},
+		{name: "a URL in a variable", args: "cook", env: "MY_PROG_DIR=file:///x/y", code: Usage, stderr: "my-prog: dir (from MY_PROG_DIR): file:///x/y looks like a URL, and it must be a path on this machine\n" +
+			"my-prog: hint: write /x/y\n"},
+		{name: "a URL in a file", args: "cook -dir d", files: []string{"pot=https://pots.test/p"}, code: Usage, stderr: "my-prog: pot (from f0): https://pots.test/p looks like a URL, and it must be a path on this machine\n" +
+			"my-prog: hint: give the path where it is mounted; ./https://pots.test/p is a file or directory of that name\n"},
+		{name: "a URL where there are others", args: "cook -dir d https://soup.test/", ran: "d false 1m0s [] [https://soup.test/]"},
+		{name: "a URL for a file", args: "serve plate file:/x", code: Usage, stderr: "my-prog: FILE: file:/x looks like a URL, and it must be a path on this machine\n" +
+			"my-prog: hint: write /x\n"},
+		{name: "a directory with such a name", args: "cook -dir ./s3://bucket/x", ran: "./s3://bucket/x false 1m0s [] []"},
+		{name: "a colon", args: "cook -dir 12:00", ran: "12:00 false 1m0s [] []"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for kv := range strings.SplitSeq(test.env, ";") {
@@ -165,6 +182,7 @@ Flags, each also an environment variable:
 Commands:
 
   cook     make food
+  serve    put it on the table
   version  print the version of this binary
   help     print help about my-prog or one of its commands
 
@@ -194,7 +212,7 @@ func TestCommandsAreNotShared(t *testing.T) {
 	p := prog(new(string), nil)
 	p.Commands = slices.Grow(p.Commands, 2)
 	p.all()
-	if extra := p.Commands[:3][1]; extra != nil {
+	if extra := p.Commands[:4][2]; extra != nil {
 		t.Errorf("the table's array holds %s", extra.Name)
 	}
 }

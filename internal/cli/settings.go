@@ -121,7 +121,10 @@ func (p *Program[C]) parse(cmd *Command[C], c C, args []string) error {
 			return Usagef("%s needs -%s %s", cmd.Name, name, s.Value).Hint("%s help %s", p.Name, cmd.Name)
 		}
 	}
-	return p.parseFiles(cmd, c, all)
+	if err := p.parseFiles(cmd, c, all); err != nil {
+		return err
+	}
+	return p.checkPlaces(cmd, c.Base(), func(name string) string { return all.Lookup(name).Value.String() })
 }
 
 func (p *Program[C]) parseFlags(cmd *Command[C], call *Call, f *flag.FlagSet, args []string) error {

@@ -34,6 +34,12 @@ type BackupConfig struct {
 	// To; "" is guard in To.
 	Guard string
 
+	// Agree is asked by Restore once nothing that can be seen stands in the way,
+	// before anything is written: nobody but the operator knows whether the log
+	// published more after the backup was made. Its error ends the restore. Nil
+	// agrees.
+	Agree func(name string, size int64) error
+
 	// Also copies what belongs to others into root, the directory that
 	// becomes To, before it gets its name. Nil copies nothing.
 	Also func(ctx context.Context, root *os.Root) error
@@ -41,6 +47,13 @@ type BackupConfig struct {
 	// Progress is told how many of the tree's files are copied. Nil is fine.
 	Progress func(done, total int64)
 }
+
+// A GuardError is the refusal of a guard that is kept outside the directory that
+// is to be made: it is locked, or has seen more, or another tree.
+type GuardError struct{ Err error }
+
+func (e *GuardError) Error() string { return e.Err.Error() }
+func (e *GuardError) Unwrap() error { return e.Err }
 
 // Backup copies the log as of its newest publication, consistently, beside a
 // server that goes on writing: what is published never changes. It copies key,
@@ -52,8 +65,8 @@ func Backup(ctx context.Context, c BackupConfig) (size int64, err error) {
 }
 
 // Restore makes a data directory from a backup. It refuses ([ErrUnsafe]) what
-// would roll back: a directory that holds a log, or a guard outside it that has
-// seen more than the backup, or another tree.
+// would roll back: a directory that is not empty, or ([GuardError]) a guard
+// outside it that has seen more than the backup, or another tree.
 func Restore(ctx context.Context, c BackupConfig) (size int64, err error) {
 	if _, _, err := Check(Config{Dir: c.From}); err != nil {
 		return 0, fmt.Errorf("backup: %w", err)
@@ -62,6 +75,9 @@ func Restore(ctx context.Context, c BackupConfig) (size int64, err error) {
 		return 0, err
 	}
 	t, err := replicate(ctx, c)
+	if errors.Is(err, ErrExists) {
+		err = fmt.Errorf("%w: %w", ErrUnsafe, err)
+	}
 	return t.N, err
 }
 
@@ -81,7 +97,7 @@ func replaces(dir, from string) error {
 	if have.Size > backup.Size {
 		return fmt.Errorf("%w: %s has published size %d, the backup has %d: that would roll the log back", ErrUnsafe, dir, have.Size, backup.Size)
 	}
-	return fmt.Errorf("%s: %w", dir, ErrExists)
+	return fmt.Errorf("%w: %s: %w", ErrUnsafe, dir, ErrExists)
 }
 
 // newestIn returns the newest publication of a directory that may be in use.
@@ -133,13 +149,13 @@ func replicate(ctx context.Context, c BackupConfig) (tlog.Tree, error) {
 	if c.Guard != "" {
 		unlock, err := lockNewGuard(c.To, c.Guard)
 		if err != nil {
-			return t, err
+			return t, &GuardError{err}
 		}
 		defer unlock()
 		if err := admits(c.Guard, s.signer.Name(), t.N, func(size int64) (tlog.Hash, error) {
 			return src.root(size, t.N)
 		}); err != nil {
-			return t, err
+			return t, &GuardError{err}
 		}
 	}
 	r, err := src.compactRange(t.N, t.N)
@@ -152,6 +168,11 @@ func replicate(ctx context.Context, c BackupConfig) (tlog.Tree, error) {
 	}
 	if g.tree != t {
 		return t, fmt.Errorf("%w: the tiles at size %d do not give the published root", ErrUnsafe, t.N)
+	}
+	if c.Agree != nil {
+		if err := c.Agree(s.signer.Name(), t.N); err != nil {
+			return t, err
+		}
 	}
 	return t, install(c.To, c.Guard, g, func(root *os.Root) error {
 		return copyLog(ctx, c, root, from, a, src, t)

@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"example.org/sumlog/internal/cli"
@@ -50,32 +52,46 @@ var cmdRestore = &command{
 	Long: `
 Restore makes the data directory DIR, which must not exist or be empty, from the
 backup DEST. It refuses, with exit code 3, what it can see would roll the log
-back: a DIR that holds a log, or a guard outside DIR that has seen more than the
-backup has.
+back: a DIR that is not empty, or a guard outside DIR that another process holds
+or that has seen more than the backup has.
 
-If the log has published anything after the backup was made, a restored one
-must not be started: it would sign a second history. Its name is then burnt;
-begin a new log under another name.
+Whether the log has published more than the backup has, nothing here can know for
+sure, and a restored one would then sign a second history. So it wants the size of
+the backup typed, or given with -size. If anything was published after it, the name
+is burnt: begin a new log under another name.
 
-	sumlog restore /backup/sumlog-2026-11-22 -dir DIR
+	sumlog restore /backup/sumlog -dir DIR
+
+The guard is kept where the backup's settings say, or where -guard says, which the
+restored settings then name. A drill beside the running server takes a guard of its
+own, and what it made is never started as the server:
+
+	sumlog restore /backup/sumlog -dir drill -guard drill.guard
+	sumlog check -dir drill
 `,
-	Flags: []string{"dir", "guard"},
+	Flags: []string{"dir", "guard", "size"},
 	NArgs: cli.Exactly(1),
 	Run:   runRestore,
 }
 
 func runRestore(ctx context.Context, c *call) error {
-	from := c.Args[0]
-	// The backup knows where the guard is kept, if not in DIR.
-	if err := c.guardOf(from); err != nil {
+	r, err := c.readBackup(c.Args[0])
+	if err != nil {
 		return err
 	}
-	size, err := c.replicate(ctx, "restoring", from, c.opts.dir, log.BackupConfig{Guard: c.opts.guard}, log.Restore)
+	size, err := c.replicate(ctx, "restoring", r.dir, c.opts.dir, log.BackupConfig{
+		Guard: c.opts.guard,
+		Agree: func(name string, size int64) error { return r.agree(ctx, name, size) },
+		Also:  r.writeSettings,
+	}, log.Restore)
+	guard, byGuard := errors.AsType[*log.GuardError](err)
 	switch {
+	case byGuard:
+		return r.hintGuard(guard, err)
+	case errors.Is(err, log.ErrExists):
+		return cli.Hint(err, "restore into a directory that does not exist yet; nothing was changed")
 	case errors.Is(err, log.ErrUnsafe):
 		return cli.Hint(err, "two histories under one name are a fork, which every auditor will show; nothing was changed")
-	case errors.Is(err, log.ErrExists):
-		return cli.Hint(err, "restore into a directory that does not exist yet")
 	case err != nil:
 		return err
 	}
@@ -84,34 +100,89 @@ func runRestore(ctx context.Context, c *call) error {
 	return err
 }
 
-// guardOf takes the guard's place from the settings in a backup, unless it is
-// given.
-func (c *call) guardOf(dir string) error {
-	if c.From["guard"] != "" {
-		return c.absoluteGuard()
+// A restorer restores a backup.
+type restorer struct {
+	*call
+	dir      string // the backup
+	file     string // its settings
+	settings []byte // of DIR; nil: none
+	named    bool   // the settings name the guard
+}
+
+// readBackup reads the settings of a backup. They know where the guard is kept,
+// if not in DIR and unless it is given, and what they name is not in the backup:
+// so each such path is said.
+func (c *call) readBackup(dir string) (*restorer, error) {
+	r := &restorer{call: c, dir: dir, file: filepath.Join(dir, settingsFile)}
+	if err := c.absoluteGuard(); err != nil {
+		return nil, err
 	}
-	root, err := os.OpenRoot(dir)
+	text, err := os.ReadFile(r.file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	keys, err := program.ParseFile(text)
 	if err != nil {
-		return err
-	}
-	defer root.Close()
-	data, err := root.ReadFile(settingsFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	keys, err := program.ParseFile(data)
-	if err != nil {
-		return fmt.Errorf("%s: %w", settingsFile, err)
+		return nil, fmt.Errorf("%s: %w", r.file, err)
 	}
 	for _, k := range keys {
-		if k.Name == "guard" {
-			c.opts.guard = k.Value
+		given := k.Name == "guard" && c.opts.guard != ""
+		switch {
+		case !program.IsPlace(k.Name):
+			continue
+		case given:
+			fmt.Fprintf(c.Stderr, "sumlog: %s names the guard %s; %s is used instead\n", r.file, k.Value, c.opts.guard)
+			continue
+		case k.Name == "guard":
+			c.opts.guard, r.named = k.Value, true
+		}
+		fmt.Fprintf(c.Stderr, "sumlog: from %s: %s is %s\n", r.file, k.Name, k.Value)
+	}
+	r.settings = text
+	if c.opts.guard != "" && !r.named {
+		r.settings, err = withSetting(text, cli.KeyValue{Name: "guard", Value: c.opts.guard})
+	}
+	return r, err
+}
+
+// agree asks the operator for what nothing here can know.
+func (r *restorer) agree(ctx context.Context, name string, size int64) error {
+	want := strconv.FormatInt(size, 10)
+	typed := r.opts.size
+	if typed == "" {
+		fmt.Fprintf(r.Stderr, "sumlog: the backup has size %d of %s. Is the old directory really lost?\n", size, name)
+		fmt.Fprintf(r.Stderr, "sumlog: If it is anywhere, moved away or on the old disk, put that back instead.\n")
+		fmt.Fprintf(r.Stderr, "sumlog: If the log published anything beyond size %d, what is restored signs a second history; nothing here can know.\n", size)
+		var err error
+		if typed, err = r.Typed(ctx, "sumlog: type the size to restore this backup:"); err != nil {
+			return err
 		}
 	}
+	if typed != want {
+		return cli.Usagef("the backup has size %d, and the answer was %q: nothing was restored", size, typed).
+			Hint("if the log has published more than that, look for its newest copy; a script passes -size %d", size)
+	}
 	return nil
+}
+
+// writeSettings has the restored directory name the guard that it has.
+func (r *restorer) writeSettings(_ context.Context, root *os.Root) error {
+	if r.settings == nil {
+		return nil
+	}
+	return durable.WriteFile(root, settingsFile, r.settings, 0o600)
+}
+
+// hintGuard says where the guard that stands in the way was named.
+func (r *restorer) hintGuard(refusal *log.GuardError, err error) error {
+	if r.named {
+		err = fmt.Errorf("%w (its path comes from %s)", err, r.file)
+	}
+	if errors.Is(refusal, durable.ErrLocked) {
+		return cli.Hint(err, "the log is running; a drill beside it takes a guard of its own, -guard OTHER, and what it makes must never be started as the server: it would sign a second history")
+	}
+	return cli.Hint(err, "what the guard has seen was published, and is lost with this backup: look for a newer copy of the directory; nothing was changed. "+
+		"A drill takes a guard of its own, -guard OTHER, and what it makes must never be started as the server")
 }
 
 // replicate runs log.Backup or log.Restore with all that belongs to the other
@@ -121,12 +192,16 @@ func (c *call) replicate(ctx context.Context, what, from, to string, bc log.Back
 	logger := c.logger()
 	m := c.Meter(what+" log", logger)
 	defer m.End()
+	also := bc.Also
 	bc.From, bc.To, bc.Progress = from, to, m.Set
 	bc.Also = func(ctx context.Context, root *os.Root) error {
 		m.End()
 		files := c.Meter(what+" modules", logger)
 		defer files.End()
-		return copyParts(ctx, from, root, files.Set)
+		if err := copyParts(ctx, from, root, files.Set); err != nil || also == nil {
+			return err
+		}
+		return also(ctx, root)
 	}
 	return do(ctx, bc)
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +35,7 @@ type options struct {
 	init                  bool
 	url                   string
 	json                  bool
+	size                  string
 }
 
 const (
@@ -141,6 +143,11 @@ var settings = []cli.Setting[*call]{
 		Usage: "print JSON",
 		Bind:  cli.Switch(func(c *call) *bool { return &c.opts.json }),
 	},
+	{
+		Name: "size", Value: "N",
+		Usage: "the size that is to be restored, instead of typing it when asked",
+		Bind:  cli.Text(func(c *call) *string { return &c.opts.size }, ""),
+	},
 }
 
 // settingsFile is in the data directory; init writes it.
@@ -179,7 +186,33 @@ func formatSettings(keys []cli.KeyValue) ([]byte, error) {
 		if strings.ContainsFunc(k.Value, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\ufffd' }) {
 			return nil, cli.Usagef("%s: %q holds control characters", k.Name, k.Value)
 		}
-		fmt.Fprintf(&b, "%s = \"%s\"\n", k.Name, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(k.Value))
+		b.WriteString(formatSetting(k))
 	}
 	return []byte(b.String()), nil
+}
+
+// formatSetting is one line of it.
+func formatSetting(k cli.KeyValue) string {
+	return fmt.Sprintf("%s = \"%s\"\n", k.Name, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(k.Value))
+}
+
+// withSetting returns the text of a settings file in which k has another value,
+// with all else as it was. It must be read as just that.
+func withSetting(text []byte, k cli.KeyValue) ([]byte, error) {
+	old, err := program.ParseFile(text)
+	if err != nil {
+		return nil, err
+	}
+	own := regexp.MustCompile(`(?m)^[ \t]*"?` + regexp.QuoteMeta(k.Name) + `"?[ \t]*=.*\n?`)
+	out := append([]byte(formatSetting(k)), own.ReplaceAll(text, nil)...)
+	keys, err := program.ParseFile(out)
+	if err != nil {
+		return nil, err
+	}
+	want := append(slices.DeleteFunc(old, func(o cli.KeyValue) bool { return o.Name == k.Name }), k)
+	slices.SortFunc(want, func(a, b cli.KeyValue) int { return strings.Compare(a.Name, b.Name) })
+	if !slices.Equal(keys, want) {
+		return nil, fmt.Errorf("%s: %s cannot be changed in this file", settingsFile, k.Name)
+	}
+	return out, nil
 }

@@ -132,3 +132,22 @@ func TestIsSelf(t *testing.T) {
 		}
 	}
 }
+
+// TestWithSetting changes one line of a settings file, whatever the operator made of it.
+func TestWithSetting(t *testing.T) {
+	const set = "guard = \"/new \\\"g\\\"\"\n"
+	for text, want := range map[string]string{
+		"":                        set,
+		"# mine\n\nopen = true\n": set + "# mine\n\nopen = true\n",
+		"# mine\nguard = '/old'\nlisten = \":1\"": set + "# mine\nlisten = \":1\"",
+		"# mine\n\n\t\"guard\"=\"/old\" # x":      set + "# mine\n\n",
+		"guard = '''\n/old\n'''\n":                "",
+		"private = '''\nguard = x\n'''\n":         "",
+		"guards = \"/old\"\n":                     "", // no such setting
+	} {
+		got, err := withSetting([]byte(text), cli.KeyValue{Name: "guard", Value: `/new "g"`})
+		if (err == nil) != (want != "") || string(got) != want {
+			t.Errorf("%q: %q, %v; want %q", text, got, err, want)
+		}
+	}
+}

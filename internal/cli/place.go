@@ -18,11 +18,17 @@ var places = []string{"DIR", "FILE", "DEST"}
 // looksLikeURL matches what no one means for a path.
 var looksLikeURL = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:/`)
 
+// IsPlace reports whether the setting of this name is a path on this machine.
+func (p *Program[C]) IsPlace(name string) bool {
+	s := p.setting(name)
+	return s != nil && slices.Contains(places, s.Value)
+}
+
 // checkPlaces refuses a URL where a file or a directory belongs: a key, a guard
 // or a backup would be made below ./s3:, and be taken for safe elsewhere.
 func (p *Program[C]) checkPlaces(cmd *Command[C], call *Call, value func(name string) string) error {
 	for _, s := range p.Settings {
-		if !slices.Contains(places, s.Value) {
+		if !p.IsPlace(s.Name) {
 			continue
 		}
 		if err := checkPlace(fmt.Sprintf("%s (from %s)", s.Name, call.From[s.Name]), value(s.Name)); err != nil {

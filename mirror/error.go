@@ -72,7 +72,7 @@ const (
 //	anything else                           500
 //
 // The answer is a short paragraph of plain text, as the go command shows it to
-// its user. It never names files or hosts of this side; an answer of 500 has
+// its user, with the [upstream.Note] of the path if there is one. It never names files or hosts of this side; an answer of 500 has
 // an id under which the error is in l.
 func ErrorWriter(l *slog.Logger) func(w http.ResponseWriter, r *http.Request, err error) {
 	if l == nil {
@@ -98,7 +98,7 @@ func ErrorWriter(l *slog.Logger) func(w http.ResponseWriter, r *http.Request, er
 			h.Set("Allow", "GET, HEAD")
 		}
 		w.WriteHeader(p.status)
-		io.WriteString(w, paragraph(p.text)+"\n")
+		io.WriteString(w, answerText(p.text, upstream.Note(err)))
 	}
 }
 
@@ -212,9 +212,19 @@ func absent(text string) string {
 	return "not found: " + text
 }
 
+// answerText is the body of an answer: what went wrong, and what is to be said of
+// the path that was asked for, which an upstream that talks much must not push out.
+func answerText(text, note string) string {
+	note = paragraph(note, 1, maxText/2)
+	if note == "" {
+		return paragraph(text, maxLines, maxText) + "\n"
+	}
+	return paragraph(text, maxLines-1, maxText-len(note)) + "\n" + note + "\n"
+}
+
 // paragraph cuts text down to what the go command shows: graphic characters,
 // a few lines, none of them blank.
-func paragraph(text string) string {
+func paragraph(text string, most, size int) string {
 	var lines []string
 	for line := range strings.Lines(strings.ToValidUTF8(text, "\uFFFD")) {
 		line = strings.Map(func(r rune) rune {
@@ -226,13 +236,13 @@ func paragraph(text string) string {
 			}
 			return r
 		}, line)
-		if line = strings.TrimRight(line, " "); line != "" && len(lines) < maxLines {
+		if line = strings.TrimRight(line, " "); line != "" && len(lines) < most {
 			lines = append(lines, line)
 		}
 	}
 	text = strings.Join(lines, "\n")
-	if len(text) > maxText {
-		n := maxText
+	if len(text) > size {
+		n := size
 		for !utf8.RuneStart(text[n]) {
 			n--
 		}

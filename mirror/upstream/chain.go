@@ -14,6 +14,7 @@ import (
 // A Chain is a list of upstreams made ready. The zero Chain is off.
 type Chain struct {
 	links []link
+	note  string // of all errors, see Note
 }
 
 type link struct {
@@ -30,6 +31,9 @@ func (c *Client) Chain(l List) *Chain {
 	return chain
 }
 
+// noted returns c with a note for its errors.
+func (c *Chain) noted(note string) *Chain { return &Chain{c.links, note} }
+
 // Off reports whether the chain has no source.
 func (c *Chain) Off() bool { return len(c.links) == 0 }
 
@@ -39,7 +43,7 @@ func (c *Chain) After(s *Source) *Chain {
 	if i < 0 {
 		return &Chain{}
 	}
-	return &Chain{c.links[i+1:]}
+	return &Chain{c.links[i+1:], c.note}
 }
 
 // Before returns the chain of the sources before s, all if s is not in c.
@@ -48,7 +52,7 @@ func (c *Chain) Before(s *Source) *Chain {
 	if i < 0 {
 		return c
 	}
-	return &Chain{c.links[:i]}
+	return &Chain{c.links[:i], c.note}
 }
 
 // Get is [Source.Get] of the sources in turn, and names the one that answered.
@@ -92,5 +96,5 @@ func (c *Chain) walk(ask func(*Source) error) (*Source, error) {
 			worst = err
 		}
 	}
-	return nil, worst
+	return nil, noted(worst, c.note)
 }

@@ -206,9 +206,9 @@ func (h *Relay) parseLookup(s string) (module.Version, error) {
 	if v, err = module.UnescapeVersion(v); err != nil {
 		return module.Version{}, fmt.Errorf("%w: %v", ErrNotModule, err)
 	}
-	_, private, err := h.Router.For(p)
+	c, private, err := h.Router.For(p)
 	if err == nil && private {
-		err = fmt.Errorf("%s: %w", p, ErrPrivate)
+		err = noted(ErrPrivate, c.note)
 	}
 	return module.Version{Path: p, Version: v}, err
 }

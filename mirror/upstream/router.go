@@ -68,23 +68,29 @@ func checkLiterals(glob string) error {
 	return nil
 }
 
-// IsPrivate reports whether path matches the private patterns. Nothing about a
-// private path may be sent to a public upstream or database.
+// IsPrivate reports whether path is private: it matches a pattern as the go command
+// means GOPRIVATE, or a pattern claims all that is below it. With corp.example/*,
+// corp.example is private too: go commands that look for corp.example/x/y ask for
+// all paths above it, and the name alone is nobody's business. With corp.example/x/*,
+// corp.example/x is private, and corp.example is not, which may well be a public
+// module. Nothing about a private path may be sent to a public upstream or database.
 func (r *Router) IsPrivate(path string) bool {
-	return module.MatchPrefixPatterns(r.globs, path)
+	private, _ := r.judge(path)
+	return private
 }
 
 // For returns the chain that the module path is fetched from, and whether it
 // is the private one. The chain is never nil; with no upstream configured its
-// errors are [ErrOff]. An error wraps [ErrNotModule]: there is no such module,
-// and nobody may be asked.
+// errors are [ErrOff], and what users should know of the path is the [Note] of
+// its errors. An error wraps [ErrNotModule]: there is no such module, and nobody
+// may be asked.
 //
 // Never asked for are addresses and names of this machine: a first element
 // that is an IP address in any spelling a resolver takes (its last label is a
 // number, decimal or 0x), localhost, and what ends in .localhost. Names that
 // end in .local or .internal exist only inside a network, so a public upstream
 // would learn a private name and could not answer: they are asked for only if
-// they match the private patterns.
+// they are private.
 func (r *Router) For(modulePath string) (c *Chain, private bool, err error) {
 	if len(modulePath) > maxPath {
 		return nil, false, fmt.Errorf("%w: path of %d bytes", ErrNotModule, len(modulePath))
@@ -96,13 +102,14 @@ func (r *Router) For(modulePath string) (c *Chain, private bool, err error) {
 	if isLocalHost(host) {
 		return nil, false, fmt.Errorf("%w: %q is no public host", ErrNotModule, host)
 	}
-	if r.IsPrivate(modulePath) {
-		return orOff(r.private), true, nil
+	private, note := r.judge(modulePath)
+	if private {
+		return orOff(r.private).noted(note), true, nil
 	}
 	if strings.HasSuffix(host, ".local") || strings.HasSuffix(host, ".internal") {
 		return nil, false, fmt.Errorf("%q: %w", host, ErrInside)
 	}
-	return orOff(r.public), false, nil
+	return orOff(r.public).noted(note), false, nil
 }
 
 func orOff(c *Chain) *Chain {

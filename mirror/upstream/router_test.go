@@ -15,7 +15,7 @@ func TestRouter(t *testing.T) {
 	client := newClient(t)
 	public := client.Chain(mustList(t, "https://public.example"))
 	private := client.Chain(mustList(t, "https://private.example"))
-	r, err := NewRouter(public, private, "corp.example,*.corp.internal/team,github.com/Corp/*,box.local")
+	r, err := NewRouter(public, private, "corp.example,*.corp.internal/team,github.com/Corp/*,box.local,git.example/*,deep.example/*/?*,*.wild.example/*,vanity.example/x/*,lib.example/m/p*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,26 @@ func TestRouter(t *testing.T) {
 		{"github.com/Corp/secret", "private"},
 		{"github.com/Corp/secret/v2", "private"},
 		{"github.com/corp/open", "public"},
-		{"github.com/Corp", "public"},
+		// What a pattern claims all of, go commands ask for too.
+		{"github.com/Corp", "private"},
+		{"github.com", "public"},
+		{"git.example/x/y", "private"},
+		{"git.example/x", "private"},
+		{"git.example", "private"},
+		{"not.git.example", "public"},
+		{"git.example.org", "public"},
+		{"deep.example/x/y", "private"},
+		{"deep.example/x", "private"},
+		{"deep.example", "private"},
+		{"a.wild.example/x", "private"},
+		{"a.wild.example", "private"},
+		{"wild.example", "public"},
+		{"vanity.example/x/y", "private"},
+		{"vanity.example/x", "private"},
+		{"vanity.example/y", "public"},
+		{"vanity.example", "public"}, // which may be a public module
+		{"lib.example/m/p1", "private"},
+		{"lib.example/m", "public"},
 		{"corp.example", "private"},
 		{"corp.example/x/y", "private"},
 		{"corp.example.org/x", "public"},
@@ -65,9 +84,9 @@ func TestRouter(t *testing.T) {
 			if !errors.Is(err, ErrNotModule) || !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("For(%.40q): error is not ErrNotModule and fs.ErrNotExist: %v", tt.path, err)
 			}
-		case c == public && !isPrivate:
+		case c.links[0] == public.links[0] && !isPrivate:
 			got = "public"
-		case c == private && isPrivate:
+		case c.links[0] == private.links[0] && isPrivate:
 			got = "private"
 		}
 		if got != tt.want {
@@ -75,6 +94,35 @@ func TestRouter(t *testing.T) {
 		}
 		if err == nil && r.IsPrivate(tt.path) != isPrivate {
 			t.Errorf("IsPrivate(%q) = %v, want %v", tt.path, !isPrivate, isPrivate)
+		}
+	}
+}
+
+// TestNote checks what users are told of a path.
+func TestNote(t *testing.T) {
+	r, err := NewRouter(nil, nil, "none.example,git.example/*,vanity.example/x/*,vanity.example/p*/q")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"rsc.io/quote":     "",
+		"rsc.io":           "rsc.io is a host alone: a go command asks",
+		"git.example/x/y":  "git.example/x/y is private here, by the pattern git.example/*",
+		"git.example":      "git.example is private here, by the pattern git.example/*, which claims all that is below it; a go command asks",
+		"vanity.example/x": "vanity.example/x is private here, by the pattern vanity.example/x/*, which claims all",
+		"vanity.example":   "vanity.example is public here: the private pattern vanity.example/x/* claims only a part",
+		"vanity.example/p": "vanity.example/p is public here: the private pattern vanity.example/p*/q claims only a part",
+	} {
+		c, _, err := r.For(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = c.Get(t.Context(), path+"/@v/list", 1)
+		if got := Note(err); got != want && (want == "" || !strings.HasPrefix(got, want)) {
+			t.Errorf("note on %s is %q, want %q", path, got, want)
+		}
+		if !errors.Is(err, ErrOff) {
+			t.Errorf("Get of %s: %v, want ErrOff", path, err)
 		}
 	}
 }

@@ -41,7 +41,7 @@
 // # Private modules
 //
 // A [Router] is the one place that decides whether a module is private and
-// thus which chain may hear of it. A private path is never sent to a public
+// thus which chain may hear of it: see [Router.IsPrivate]. A private path is never sent to a public
 // upstream, nor to a public database, and not by way of a redirect either: the
 // client of private modules shuns their hosts, however they are written.
 //

@@ -174,7 +174,7 @@ func (c *call) newFollower(cfg audit.Config) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	submit, err := cosign.NewSubmitter(cfg.URL)
+	submit, err := cosign.NewSubmitter(cfg.URL, c.credentials())
 	if err != nil {
 		return nil, cli.Usagef("%v", err).Hint("a cosignature is handed in over HTTP")
 	}
@@ -183,7 +183,6 @@ func (c *call) newFollower(cfg audit.Config) (*follower, error) {
 		submit.Close()
 		return nil, hintCosign(err)
 	}
-	cfg.HTTP = tlogclient.NewHTTP(tlogclient.HTTPConfig{UserAgent: "sumaudit/1"})
 	f := &follower{c: c, cfg: cfg, meters: &meters{c: c, logger: cfg.Logger}, signer: signer, submit: submit}
 	f.cfg.Progress = f.meters.set
 	if head, _, ok := signer.Last(); ok {

@@ -139,7 +139,7 @@ func (c *call) newComparison(ctx context.Context, key *checkpoint.Key, where str
 	if err := checkURL(where); err != nil {
 		return nil, err
 	}
-	g := &comparison{c: c, key: key, http: tlogclient.NewHTTP(tlogclient.HTTPConfig{UserAgent: "sumaudit/1"})}
+	g := &comparison{c: c, key: key, http: c.newHTTP()}
 	if err := g.begin(ctx, policy, where); err != nil {
 		g.close()
 		return nil, err

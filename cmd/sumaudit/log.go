@@ -134,6 +134,7 @@ func runLog(ctx context.Context, c *call) error {
 // auditConfig makes of the settings what the engine wants.
 func (c *call) auditConfig(ctx context.Context) (cfg audit.Config, err error) {
 	cfg = audit.Config{
+		HTTP:   c.newHTTP(),
 		URL:    c.Args[0],
 		State:  c.opts.state,
 		MaxAge: c.opts.maxAge,

@@ -27,6 +27,7 @@ import (
 	"slices"
 
 	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/netrc"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit/report"
 )
@@ -56,7 +57,8 @@ type (
 	command = cli.Command[*call]
 	call    struct {
 		*cli.Call
-		opts options // of several commands
+		opts  options // of several commands
+		netrc *netrc.Finder
 
 		log    logOptions
 		verify verifyOptions

@@ -33,6 +33,7 @@ import (
 //	authority             start a checksum authority in which nothing is wrong: sets
 //	                      $url and $vkey, and writes the file policy, which asks for
 //	                      two of three witnesses, and go.sum, of its first module
+//	locked USER PASSWORD  from now on it is 401 without them
 //	asked TEXT            a path that it was asked for must have TEXT in it
 //	break FAULT           make it lie: see internal/testauthority
 //	grow N                have it publish N more modules
@@ -53,6 +54,7 @@ func TestScripts(t *testing.T) {
 			"sumdb":     scriptSumDB,
 			"files":     scriptFiles,
 			"asked":     scriptAsked,
+			"locked":    scriptLocked,
 			"until":     scriptUntil,
 			"metrics":   scriptMetrics,
 			"fails":     scriptFails,
@@ -75,13 +77,19 @@ type script struct {
 
 	mu    sync.Mutex
 	asked []string // of the authority
+	lock  []string // user and password
 }
 
 // ServeHTTP is the authority's, and remembers what was asked for.
 func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.asked = append(s.asked, r.URL.Path)
+	lock := s.lock
 	s.mu.Unlock()
+	if user, password, _ := r.BasicAuth(); lock != nil && (user != lock[0] || password != lock[1]) {
+		http.Error(w, fmt.Sprintf("not with %q", password), http.StatusUnauthorized)
+		return
+	}
 	s.authority.ServeHTTP(w, r)
 }
 
@@ -105,6 +113,16 @@ func scriptAuthority(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("vkey", s.authority.VKey())
 	ts.Check(os.WriteFile(ts.MkAbs("policy"), []byte(s.authority.Policy(2, "")), 0o644))
 	ts.Check(os.WriteFile(ts.MkAbs("go.sum"), s.authority.Entry(0), 0o644))
+}
+
+func scriptLocked(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: locked USER PASSWORD")
+	}
+	s := scriptOf(ts)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lock = args
 }
 
 func scriptAsked(ts *testscript.TestScript, neg bool, args []string) {

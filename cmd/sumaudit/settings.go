@@ -12,7 +12,9 @@ import (
 
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/netrc"
 	"example.org/sumlog/internal/policy"
+	"example.org/sumlog/internal/tlogclient"
 )
 
 // options are the values of the settings that several commands have. Those of one
@@ -64,6 +66,19 @@ var settings = []cli.Setting[*call]{
 		Usage: "print JSON",
 		Bind:  cli.Switch(func(c *call) *bool { return &c.opts.json }),
 	},
+}
+
+// credentials are those that the go command would use.
+func (c *call) credentials() *netrc.Finder {
+	if c.netrc == nil {
+		c.netrc = netrc.New(func(err error) { fmt.Fprintf(c.Stderr, "sumaudit: warning: %v\n", err) })
+	}
+	return c.netrc
+}
+
+// newHTTP returns a reader of what the command line names.
+func (c *call) newHTTP() *tlogclient.HTTP {
+	return tlogclient.NewHTTP(tlogclient.HTTPConfig{UserAgent: "sumaudit/1", Credentials: c.credentials()})
 }
 
 // logKey returns the key that -vkey names.

@@ -194,7 +194,7 @@ type session struct {
 
 // open finds the log.
 func (c *call) open(ctx context.Context, a authority) (s *session, err error) {
-	s = &session{authority: a, http: tlogclient.NewHTTP(tlogclient.HTTPConfig{UserAgent: "sumaudit/1"})}
+	s = &session{authority: a, http: c.newHTTP()}
 	if s.url == "" {
 		if s.url, err = s.locate(ctx); err != nil {
 			return nil, err

@@ -101,9 +101,9 @@ func openIndex(dir string, rebuild bool, l *log.Log, logger *slog.Logger, progre
 // flights for public and for private modules each.
 func (a *authority) openUpstreams(u upstreams, flights int, evidence func(string, []byte)) (err error) {
 	maxConns := flights * connsPerFlight
-	a.client = upstream.NewClient(upstream.Config{MaxConns: maxConns, Logger: a.logger})
+	a.client = upstream.NewClient(upstream.Config{MaxConns: maxConns, Credentials: u.credentials, Logger: a.logger})
 	public := a.client.Chain(u.public)
-	a.hidden = upstream.NewClient(upstream.Config{Shun: u.publicHosts(), MaxConns: maxConns, Logger: a.logger})
+	a.hidden = upstream.NewClient(upstream.Config{Shun: u.publicHosts(), MaxConns: maxConns, Credentials: u.credentials, Logger: a.logger})
 	if a.router, err = upstream.NewRouter(public, a.hidden.Chain(u.private), u.globs); err != nil {
 		return cli.UsageError(err.Error())
 	}

@@ -32,7 +32,8 @@ import (
 //	upstream fork NAME            its database begins another history
 //	upstream fault NAME PATTERN KIND [ARG...]
 //	                              misbehave: status CODE [HEADER VALUE]..., hang,
-//	                              truncate, short, garbage, loop, endless, corrupt
+//	                              truncate, short, garbage, loop, endless, corrupt,
+//	                              locked USER PASSWORD
 //	upstream heal NAME            end all faults
 //	upstream forget NAME          empty the record of requests
 //	upstream requests NAME [PATTERN]
@@ -118,6 +119,9 @@ func parseFault(args []string) (testupstream.Fault, error) {
 			return nil, fmt.Errorf("upstream: bad status %q", args[1])
 		}
 		return testupstream.Status(code, args[2:]...), nil
+	}
+	if args[0] == "locked" && len(args) == 3 {
+		return testupstream.Locked(args[1], args[2]), nil
 	}
 	kinds := map[string]testupstream.Fault{
 		"hang": testupstream.Hang, "truncate": testupstream.Truncate, "short": testupstream.Short,

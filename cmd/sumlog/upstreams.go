@@ -16,6 +16,7 @@ import (
 
 	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/goenv"
+	"example.org/sumlog/internal/netrc"
 	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/mirror/upstream"
 )
@@ -25,6 +26,7 @@ type upstreams struct {
 	public, private upstream.List
 	spec            upstream.Spec
 	globs           string
+	credentials     *netrc.Finder
 }
 
 // upstreamFlags are the settings that say where modules and records come from.
@@ -82,6 +84,7 @@ func (c *call) upstreams() (u upstreams, err error) {
 		return u, c.badSetting("sumdb", err)
 	}
 	u.globs = c.opts.private
+	u.credentials = netrc.New(func(err error) { fmt.Fprintf(c.Stderr, "sumlog: warning: %v\n", err) })
 	if _, err := upstream.NewRouter(nil, nil, u.globs); err != nil {
 		return u, c.badSetting("private", err)
 	}

@@ -32,6 +32,20 @@ func Status(code int, header ...string) Fault {
 	}
 }
 
+// Locked answers rightly who sends the user and password, and 401 others, to whom it
+// says what they sent.
+func Locked(user, password string) Fault {
+	return func(w http.ResponseWriter, r *http.Request, right http.HandlerFunc, _ <-chan struct{}) {
+		u, p, ok := r.BasicAuth()
+		if ok && u == user && p == password {
+			right(w, r)
+			return
+		}
+		w.Header().Set("WWW-Authenticate", "Basic")
+		http.Error(w, fmt.Sprintf("upstream says 401 to user %q with %q", u, p), http.StatusUnauthorized)
+	}
+}
+
 // Hang answers nothing until the client goes away or [Server.Heal] or
 // [Server.Stop] is called; then it ends the connection.
 func Hang(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc, healed <-chan struct{}) {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/sumlog/internal/netrc"
 	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/internal/retry"
 )
@@ -28,6 +29,9 @@ type HTTPConfig struct {
 
 	// UserAgent is what logs see. Default "sumlog/1".
 	UserAgent string
+
+	// Credentials has the user and password for URLs without. Nil: none.
+	Credentials *netrc.Finder
 }
 
 // An HTTP reads from logs. It is safe for concurrent use and meant to be shared
@@ -39,6 +43,8 @@ type HTTP struct {
 	transport *http.Transport
 	timeout   time.Duration
 	agent     string
+
+	credentials *netrc.Finder
 }
 
 // NewHTTP returns a reader of logs.
@@ -46,7 +52,7 @@ func NewHTTP(c HTTPConfig) *HTTP {
 	dialer := outbound.NewDialer(0)
 	t := dialer.Transport()
 	t.MaxIdleConnsPerHost, t.MaxConnsPerHost = 8, 16
-	h := &HTTP{&http.Client{Transport: t, CheckRedirect: checkRedirect}, dialer, t, c.Timeout, c.UserAgent}
+	h := &HTTP{&http.Client{Transport: t, CheckRedirect: checkRedirect}, dialer, t, c.Timeout, c.UserAgent, c.Credentials}
 	if h.timeout == 0 {
 		h.timeout = 30 * time.Second
 	}
@@ -190,6 +196,10 @@ func (h *HTTP) ask(ctx context.Context, u *url.URL, limit int64, timed func(io.R
 		return err
 	}
 	req.Header.Set("User-Agent", h.agent)
+	if user := h.credentials.For(u); user != nil && u.User == nil {
+		password, _ := user.Password()
+		req.SetBasicAuth(user.Username(), password)
+	}
 	// Said here, the transport leaves bodies as they are, so that the limit
 	// is on both forms.
 	req.Header.Set("Accept-Encoding", "gzip, identity")

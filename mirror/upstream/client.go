@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"example.org/sumlog/internal/netrc"
 	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/internal/retry"
 )
@@ -59,6 +61,10 @@ type Config struct {
 	// have.
 	Shun []*url.URL
 
+	// Credentials has the user and password for hosts of upstreams whose URL has
+	// none, and of the database. Redirects do not look there. Nil: none.
+	Credentials *netrc.Finder
+
 	// MaxConns bounds the connections that are open at once, so that
 	// descriptors are left for others. One host gets three quarters of them.
 	// Default 864.
@@ -71,6 +77,7 @@ type Config struct {
 // A Client speaks HTTP to upstreams. It is safe for concurrent use.
 type Client struct {
 	header, total time.Duration
+	credentials   *netrc.Finder
 	pace          outbound.Pace
 	pause         time.Duration // mean time before the second try
 	logger        *slog.Logger
@@ -100,6 +107,8 @@ func NewClient(c Config) *Client {
 		logger:    logger,
 		dialer:    dialer,
 		transport: t,
+
+		credentials: c.Credentials,
 	}
 	client.http = &http.Client{Transport: t, CheckRedirect: client.checkRedirect(c.Shun)}
 	return client
@@ -251,12 +260,30 @@ func (c *Client) try(ctx context.Context, u *url.URL, user *url.Userinfo, limit 
 		if c.dialer.Named(resp.Request.URL) {
 			e.Text = errorText(resp.Header.Get("Content-Type"), body)
 		}
+		if reveals(e.Text, user) {
+			e.Text = ""
+		}
 		return e
 	}
 	if resp.ContentLength > limit {
 		return fail(fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, resp.ContentLength, limit))
 	}
 	return copyBody(w, body, limit, fail)
+}
+
+// reveals reports whether text holds the password that was sent, in plain or as
+// Basic authentication has it: some servers say what they were told.
+func reveals(text string, user *url.Userinfo) bool {
+	if user == nil {
+		return false
+	}
+	password, _ := user.Password()
+	for _, secret := range []string{password, base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))} {
+		if secret != "" && strings.Contains(text, secret) {
+			return true
+		}
+	}
+	return password == "" && user.Username() != "" && strings.Contains(text, user.Username()) // a token
 }
 
 // copyBody copies up to limit bytes. What goes wrong with r is given to fail;

@@ -91,7 +91,11 @@ func (s *Source) fetch(ctx context.Context, path string, limit int64, begin func
 	if u.Scheme == "file" {
 		return readFile(s.url.Path, path, redact(&u), limit, begin)
 	}
-	return s.client.get(ctx, &u, s.user, limit, begin)
+	user := s.user
+	if user == nil {
+		user = s.client.credentials.For(&u)
+	}
+	return s.client.get(ctx, &u, user, limit, begin)
 }
 
 // readFile reads the file path of the tree dir. A tree that is missing

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"example.org/sumlog/internal/checkpoint"
+	"example.org/sumlog/internal/netrc"
 	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/internal/retry"
 	"example.org/sumlog/internal/tlogclient"
@@ -32,13 +33,14 @@ const (
 // A Submitter hands cosigned checkpoints to a log.
 type Submitter struct {
 	url    *url.URL
+	user   *url.Userinfo // nil: that of the URL, if it has one
 	client *http.Client
 	old    int64 // what the log has of this key, as far as it was told
 }
 
 // NewSubmitter returns the submitter to the log at prefix, an http:// or https://
-// URL.
-func NewSubmitter(prefix string) (*Submitter, error) {
+// URL. Where that has no user, credentials (nil: none) may have one for it.
+func NewSubmitter(prefix string, credentials *netrc.Finder) (*Submitter, error) {
 	u, err := tlogclient.ParseURL(strings.TrimSuffix(prefix, "/") + submitPath)
 	if err != nil {
 		return nil, err
@@ -49,7 +51,11 @@ func NewSubmitter(prefix string) (*Submitter, error) {
 	t.MaxIdleConnsPerHost = 1
 	// A log must not send its auditor elsewhere.
 	refuse := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Submitter{url: u, client: &http.Client{Transport: t, CheckRedirect: refuse, Timeout: submitTime}}, nil
+	s := &Submitter{url: u, client: &http.Client{Transport: t, CheckRedirect: refuse, Timeout: submitTime}}
+	if u.User == nil {
+		s.user = credentials.For(u)
+	}
+	return s, nil
 }
 
 // Close closes idle connections.
@@ -99,6 +105,10 @@ func (s *Submitter) post(ctx context.Context, body []byte) (int64, error) {
 	}
 	req.Header.Set("User-Agent", "sumaudit/1")
 	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
+	if s.user != nil {
+		password, _ := s.user.Password()
+		req.SetBasicAuth(s.user.Username(), password)
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return 0, err
@@ -114,6 +124,9 @@ func (s *Submitter) post(ctx context.Context, body []byte) (int64, error) {
 		return parseSize(string(text))
 	}
 	e := &tlogclient.StatusError{URL: s.url.Redacted(), Status: resp.StatusCode, RetryAfter: retry.After(resp.Header.Get("Retry-After"), time.Now())}
+	if resp.StatusCode == http.StatusUnauthorized {
+		return 0, e // what it says may be what it was sent
+	}
 	first, _, _ := strings.Cut(string(text), "\n")
 	return 0, fmt.Errorf("%w: %.200q", e, first)
 }

@@ -75,7 +75,7 @@ func newFakeLog(t *testing.T) (*fakeLog, *Submitter) {
 	f := &fakeLog{t: t, log: newTestLog(40, 20)}
 	srv := httptest.NewServer(f)
 	t.Cleanup(srv.Close)
-	s, err := NewSubmitter(srv.URL + "/x/")
+	s, err := NewSubmitter(srv.URL+"/x/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func newFakeLog(t *testing.T) (*fakeLog, *Submitter) {
 
 // anew returns a submitter to the log of s.
 func anew(t *testing.T, s *Submitter) *Submitter {
-	again, err := NewSubmitter(strings.TrimSuffix(s.url.String(), submitPath))
+	again, err := NewSubmitter(strings.TrimSuffix(s.url.String(), submitPath), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,12 +211,12 @@ func TestHangs(t *testing.T) {
 
 func TestSubmitterURL(t *testing.T) {
 	for _, bad := range []string{"", "sum.example.org", "file:///tmp", "http://x/?q", "ftp://x"} {
-		if s, err := NewSubmitter(bad); err == nil {
+		if s, err := NewSubmitter(bad, nil); err == nil {
 			t.Errorf("%q: %v", bad, s.url)
 		}
 	}
 	// A password is for the log and not for errors.
-	s, err := NewSubmitter("http://u:secret@127.0.0.1:1/")
+	s, err := NewSubmitter("http://u:secret@127.0.0.1:1/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

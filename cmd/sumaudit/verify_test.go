@@ -261,18 +261,19 @@ func TestVerifyLies(t *testing.T) {
 	d.Break(testauthority.LookupOther)
 	d.want(4, d.online("verify")...)
 	d.Mend()
-	d.Break(testauthority.LookupIndex) // of which record it is, no proof is at hand
-	d.want(1, d.online("verify")...)
-	d.says("unchecked: ")
-	d.Mend()
-	// The record of another version, which is logged; and an index beyond the log,
-	// which does not keep other lines from being verified.
+	// The record of another version, which is logged; and a false index, in the log
+	// and beyond it. They do not keep other lines from being verified.
+	record, head := d.Entry(testauthority.Victim), d.TreeHead(600).Bytes()
 	for _, c := range []struct {
 		answer string
+		code   int
 		says   []string
 	}{
-		{fmt.Sprintf("8\n%s\n%s", d.Entry(8), d.TreeHead(600).Bytes()), []string{"the lookup's record at 8 is that of " + d.Module(8).Version().String()}},
-		{fmt.Sprintf("600\n%s\n%s", d.Entry(testauthority.Victim), d.TreeHead(600).Bytes()), []string{"which no head has"}},
+		{fmt.Sprintf("8\n%s\n%s", d.Entry(8), head), 1, []string{"the lookup's record at 8 is that of " + d.Module(8).Version().String()}},
+		{fmt.Sprintf("8\n%s\n%s", record, head), 4, []string{"the lookup's record is not the one at 8"}},
+		{fmt.Sprintf("599\n%s\n%s", record, head), 4, []string{"the lookup's record is not the one at 599"}},
+		{fmt.Sprintf("600\n%s\n%s", record, head), 4, []string{"which no head has"}},
+		{fmt.Sprintf("%d\n%s\n%s", 1<<50, record, head), 4, []string{"which no head has"}},
 	} {
 		d.write("two.sum", d.sum(testauthority.Victim, 20))
 		d.Tamper(func(path string, _ url.Values, status int, body []byte) (int, []byte) {
@@ -281,9 +282,16 @@ func TestVerifyLies(t *testing.T) {
 			}
 			return status, body
 		})
-		d.want(1, d.online("verify", "two.sum")...)
+		d.want(c.code, d.online("verify", "two.sum")...)
 		d.says(append(c.says, "incomplete: 2 ok, 2 unchecked")...)
 		d.Mend()
+		if c.code == 1 {
+			continue
+		}
+		_, path, _ = strings.Cut(d.out, "evidence: ")
+		path, _, _ = strings.Cut(path, "\n")
+		d.want(0, "evidence", "-vkey", d.VKey(), path)
+		d.says("OBSERVATION", "E11", "/lookup/example.com/!tools/g1@v1.0.1")
 	}
 	d.Break(testauthority.LookupGone)
 	d.want(1, d.online("verify")...)

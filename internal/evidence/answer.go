@@ -76,7 +76,13 @@ func (e *Evidence) moduleShows(u *url.URL) (why string, err error) {
 	if !ok {
 		return "", notProven("service %.40q", string(a.Service))
 	}
-	if !strings.HasSuffix(u.Path, suffix) || u.RawQuery != "" && a.Service != Feed {
+	if u.RawQuery != "" && a.Service != Feed {
+		return "", notProven("URL %.200q has a query", a.URL)
+	}
+	if !strings.HasSuffix(u.Path, suffix) {
+		if why := e.otherLookupShows(u); why != "" {
+			return why, nil
+		}
 		return "", notProven("URL %.200q does not end in %.200q", a.URL, suffix)
 	}
 	absent := a.Status == 404 || a.Status == 410
@@ -206,16 +212,10 @@ func (e *Evidence) lookupShows() string {
 	body := string(e.answer.Body)
 	note, ok := strings.CutPrefix(body, want)
 	if !ok {
-		return fmt.Sprintf("not that record at that index, but %.300q", body)
+		said, _, _ := strings.Cut(body, "\n\n") // the head behind it is another every time
+		return fmt.Sprintf("not that record at that index, but %.300q", said)
 	}
-	parsed, err := checkpoint.ParseNote([]byte(note))
-	if err != nil {
-		return fmt.Sprintf("a tree head that is none: %v", err)
-	}
-	if _, err := parsed.Verify(e.keys[0]); err != nil { // with no bad line either
-		return fmt.Sprintf("a tree head that is none: %v", err)
-	}
-	h, err := newHead(e.keys[0], parsed)
+	h, err := e.signedHead(note)
 	if err != nil {
 		return fmt.Sprintf("a tree head that is none: %v", err)
 	}
@@ -223,6 +223,58 @@ func (e *Evidence) lookupShows() string {
 		return fmt.Sprintf("a tree head of %.100q and size %d", h.Origin, h.Size)
 	}
 	return ""
+}
+
+// signedHead returns the head in a note with signatures by the log alone, or by
+// nobody known.
+func (e *Evidence) signedHead(note string) (head, error) {
+	parsed, err := checkpoint.ParseNote([]byte(note))
+	if err != nil {
+		return head{}, err
+	}
+	if _, err := parsed.Verify(e.keys[0]); err != nil { // with no bad line either
+		return head{}, err
+	}
+	return newHead(e.keys[0], parsed)
+}
+
+// otherLookupShows compares with the record the answer to a lookup of another
+// version, which names an index all the same: who is given a true record with a false
+// index has no proof of where it is, but one of what is there instead.
+func (e *Evidence) otherLookupShows(u *url.URL) string {
+	n, a := e.entries[0], e.answer
+	if a.Service != Lookup || a.Status != 200 || !isLookup(u) {
+		return ""
+	}
+	said, rest, _ := strings.Cut(string(a.Body), "\n")
+	text, note, ok := strings.Cut(rest, "\n\n")
+	index, ok2 := number(said, 0)
+	if !ok || !ok2 {
+		return ""
+	}
+	if index == n.index {
+		if text+"\n" == string(n.text) {
+			return ""
+		}
+		return fmt.Sprintf("that entry %d, which is that record, is %.300q", index, text)
+	}
+	h, err := e.signedHead(note)
+	if err != nil || h.Origin != databaseOrigin || h.Size > index {
+		return ""
+	}
+	return fmt.Sprintf("that entry %d is %.300q, with a tree head that ends before it", index, text)
+}
+
+// isLookup reports whether a URL is that of the lookup of some version.
+func isLookup(u *url.URL) bool {
+	i := strings.LastIndex(u.Path, "/lookup/")
+	if i < 0 {
+		return false
+	}
+	path, version, ok := strings.Cut(u.Path[i+len("/lookup/"):], "@")
+	_, err := module.UnescapePath(path)
+	_, err2 := module.UnescapeVersion(version)
+	return ok && err == nil && err2 == nil
 }
 
 // parseTile returns the tile at the end of a URL's path. Hashes of level L are

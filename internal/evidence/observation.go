@@ -31,7 +31,10 @@ import (
 //	latest  /M/@latest: 404; or 200 and not a JSON object with a Version; or, below
 //	        /cached-only/, one with a Version that comes before V, by LatestBefore
 //	lookup  /lookup/M@V: 404; or 200 and not the record's index, the record, an
-//	        empty line, and a tree head signed by the same key with the record in it
+//	        empty line, and a tree head signed by the same key with the record in it.
+//	        Or of another version: 200, the record's index, and another record; or
+//	        200, and an index that its own tree head, signed by the same key, is too
+//	        small for, which contradicts every record of the log alike
 //	feed    /index, 200, as FeedShows says
 //	tile    /tile/L/N[.p/W], /tile/8/L/N[.p/W]: 200, and not W hashes, of which that
 //	        over the entries that begin with the record is the tree's. The hash

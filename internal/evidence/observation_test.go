@@ -130,6 +130,10 @@ func answerCases(l *testLog) []answerCase {
 	lookup := func(body []byte) Answer {
 		return get(Lookup, base+"/sumdb/log.example/served/lookup/example.com/!m@v1.7.0", string(body))
 	}
+	other := func(index string, i int64, note checkpoint.Note) Answer {
+		_, text, _ := bytes.Cut(lookupText(l, i, note), []byte("\n"))
+		return get(Lookup, base+"/sumdb/log.example/served/lookup/example.com/!m@v1.9.0", index+"\n"+string(text))
+	}
 	feed := func(query, body string) Answer { return get(Feed, base+"/index"+query, body) }
 	tile := func(path string, data []byte) Answer { return get(Tile, base+"/tile/"+path, string(data)) }
 	data := func(path string, data []byte) Answer { return get(Data, base+"/tile/"+path, string(data)) }
@@ -177,6 +181,16 @@ func answerCases(l *testLog) []answerCase {
 		{"lookup gone", 7, status(lookup(nil), 404), true},
 		{"right lookup", 7, lookup(lookupText(l, 7, head)), false},
 		{"right lookup of a smaller tree", 7, lookup(lookupText(l, 7, l.treeHead(0, 8))), false},
+		{"lookup of another version", 7, other("7", 9, head), true},
+		{"right lookup of another version", 7, other("9", 9, head), false},
+		{"lookup of another version with this record", 7, other("7", 7, head), false},
+		{"lookup of another version elsewhere", 7, other("8", 9, head), false},
+		{"lookup of another version with a leading zero", 7, other("07", 9, head), false},
+		{"lookup of another version behind the end", 599, other("600", 9, head), true},
+		{"lookup of another version behind the end of a smaller tree", 599, other("300", 9, l.treeHead(0, 300)), true},
+		{"lookup of another version behind an unsigned end", 599, other("600", 9, checkpoint.Note{Text: head.Text, Signatures: head.Signatures[:1]}), false},
+		{"lookup of another version, gone", 7, status(other("7", 9, head), 404), false},
+		{"lookup of no version", 7, get(Lookup, base+"/lookup/example.com/!m", "7\nx\n\n"), false},
 		{"lookup busy", 7, status(lookup(nil), 429), false},
 		{"gap", 7, feed("?after=6&limit=2", feedText(l, 8, 10)), true},
 		{"gap inside", 7, feed("?after=3", feedText(l, 4, 7)+feedText(l, 8, 600)), true},

@@ -244,6 +244,7 @@ func (s *Set) include(ctx context.Context, st *site.Site) error {
 		case a.Index >= s.Head.Size:
 			a.err = fmt.Errorf("at %d, which no head has that the log shows", a.Index)
 			s.answers[m] = a
+			s.accuse(ctx, st, m, a, tlog.Hash{})
 		default:
 			mods = append(mods, m)
 		}
@@ -285,27 +286,29 @@ func (s *Set) entry(m module.Version, a answer, leaf tlog.Hash) (bundle.Entry, e
 }
 
 // accuse makes evidence of an answer with a record that is malformed, or that is not
-// the one at its index, if the log gives what it takes.
+// the one at its index, if the log gives what it takes. Where the record really is
+// is not known: against a false index stands the record that is there, and against
+// one behind the end of the log its last record.
 func (s *Set) accuse(ctx context.Context, st *site.Site, m module.Version, a answer, leaf tlog.Hash) {
 	n, err := checkpoint.ParseNote(s.Head.Note)
-	if err != nil {
+	if err != nil || s.Head.Size == 0 {
 		return
 	}
-	text := a.Text
+	text, index := a.Text, min(a.Index, s.Head.Size-1)
 	honest := tlog.RecordHash(text) == leaf
 	if !honest {
-		width := int(min(256, s.Head.Size-a.Index&^255))
-		entries, err := st.Log().Bundle(ctx, a.Index>>8, width)
-		if err != nil || tlog.RecordHash(entries[a.Index&255]) != leaf {
+		width := int(min(256, s.Head.Size-index&^255))
+		entries, err := st.Log().Bundle(ctx, index>>8, width)
+		if err != nil {
 			return
 		}
-		text = entries[a.Index&255]
+		text = entries[index&255] // Observe verifies the proof of it
 	}
-	proof, err := tlog.ProveRecord(s.Head.Size, a.Index, s.hashes)
+	proof, err := tlog.ProveRecord(s.Head.Size, index, s.hashes)
 	if err != nil {
 		return
 	}
-	p := evidence.Proven{Key: s.Key, Note: n, Index: a.Index, Record: text, Proof: proof}
+	p := evidence.Proven{Key: s.Key, Note: n, Index: index, Record: text, Proof: proof}
 	var e *evidence.Evidence
 	if honest {
 		e, err = evidence.Malformed(p)

@@ -12,6 +12,29 @@ die() {
 	exit 1
 }
 
+# help_if_asked prints the comment at the head of the script, if that is what its
+# arguments ask for.
+help_if_asked() {
+	case ${1:-} in
+	-h | -help | --help | help)
+		sed -n '5,/^[^#]/s/^# \{0,1\}//p' "scripts/$(basename "$0")"
+		exit 0
+		;;
+	esac
+}
+
+# no_arguments refuses arguments: one that is passed over is taken for done.
+no_arguments() {
+	[ $# -eq 0 ] || die_usage "takes no arguments, and was given: $*"
+}
+
+# die_usage says how the script is used instead.
+die_usage() {
+	say "$@"
+	say "hint: scripts/$(basename "$0") -h"
+	exit 2
+}
+
 # need_go checks for Go 1.26 or newer.
 need_go() {
 	command -v go >/dev/null 2>&1 ||
@@ -77,26 +100,18 @@ set_up() {
 	fi
 }
 
-# tests runs all tests and says which were skipped, and why: a test that is
-# skipped in silence proves nothing. With CI=true they run as in check, with the
-# race detector, so that one run serves both: the second finds the results of the
-# first in the cache.
+# tests runs all tests, as scripts/internal/gotest says. With CI=true they run as
+# in check, with the race detector, so that one run serves both: the second finds
+# the results of the first in the cache.
 tests() {
-	mkdir -p bin
 	race=
 	if [ "${CI:-}" = true ]; then
 		race=-race
 		need_tools
 	fi
+	go build -o bin/gotest ./scripts/internal/gotest
 	# shellcheck disable=SC2086 # no flag is better than an empty one
-	if ! go test -v $race -timeout=20m ./... >bin/test.log 2>&1; then
-		grep -v '^=== ' bin/test.log
-		return 1
-	fi
-	awk '/^=== (RUN|CONT|PAUSE|NAME)/ { last = ""; next }
-		/^ *--- SKIP/ { print; print last; next }
-		/^(ok|FAIL|\?) / || /^ok/ { print }
-		{ last = $0 }' bin/test.log
+	bin/gotest $race -timeout=20m ./...
 }
 
 # need_tools installs what tests use that are skipped without it, where that is

@@ -110,14 +110,10 @@ func exit(err error) {
 }
 
 func run() error {
-	names := make([]string, len(parts))
-	for i, p := range parts {
-		names[i] = p.name
-	}
 	sumlog := flag.String("sumlog", "", "the sumlog `program` to measure")
 	sumwitness := flag.String("sumwitness", "", "the sumwitness `program` to measure")
 	sumaudit := flag.String("sumaudit", "", "the sumaudit `program` to measure")
-	only := flag.String("only", "", "measure only these `parts`, separated by commas: "+strings.Join(names, ", "))
+	only := flag.String("only", "", "measure only these `parts`, separated by commas: "+partNames())
 	short := flag.Bool("short", false, "small sizes and few rounds: whether it works, not how fast it is")
 	markdown := flag.Bool("md", false, "print the table in Markdown")
 	work := flag.String("work", "", "keep the large log in `DIR` (default sumlog-bench in the user's cache directory)")
@@ -153,6 +149,14 @@ func run() error {
 	return b.table.print(os.Stdout, *markdown)
 }
 
+func partNames() string {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ", ")
+}
+
 func choose(only string) ([]part, error) {
 	if only == "" {
 		return parts, nil
@@ -161,7 +165,7 @@ func choose(only string) ([]part, error) {
 	for name := range strings.SplitSeq(only, ",") {
 		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("-only %s: there is no part of that name", name)
+			return nil, fmt.Errorf("-only %s: there is no part of that name, but %s", name, partNames())
 		}
 		chosen = append(chosen, parts[i])
 	}

@@ -154,10 +154,11 @@ func BenchmarkFeedPage(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			i := 0
+			var s span
 			begin := cpuTime()
 			for b.Loop() {
 				i++
-				if _, err := x.page(context.Background(), c.query(i)); err != nil {
+				if _, err := x.page(context.Background(), c.query(i), &s); err != nil {
 					b.Fatal(err)
 				}
 			}

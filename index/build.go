@@ -6,6 +6,7 @@ package index
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,8 +16,9 @@ import (
 	"example.org/sumlog/log"
 )
 
-// build makes the database of all that c.Source has published, beside c.Path,
-// and gives it that name when it is complete and synced.
+// build makes the database of all that c.Source has published, and the file of
+// its lines, beside c.Path, and gives them their names when they are complete and
+// synced.
 func build(c Config) (err error) {
 	root, err := os.OpenRoot(filepath.Dir(c.Path))
 	if err != nil {
@@ -28,13 +30,18 @@ func build(c Config) (err error) {
 		return err
 	}
 	defer f.Abort()
-	if err := fill(f.Name(), root, c); err != nil {
+	lines, err := durable.Create(root, ".")
+	if err != nil {
+		return err
+	}
+	defer lines.Abort()
+	if err := fill(f.Name(), lines.File, root, c); err != nil {
 		return err
 	}
 	// The old database goes first. Its write-ahead log must not outlive it:
 	// SQLite would replay it into the new one.
-	// Crash point: no database, or one whose write-ahead log is missing; the
-	// next Open finds out and comes here again.
+	// Crash point: no database, or one whose write-ahead log is missing, or new
+	// lines alone; the next Open finds out and comes here again.
 	base := filepath.Base(c.Path)
 	for _, name := range []string{base, base + "-wal", base + "-shm"} {
 		if err := root.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -44,31 +51,35 @@ func build(c Config) (err error) {
 	if err := durable.SyncDir(root, "."); err != nil {
 		return err
 	}
+	if err := lines.Commit(base + linesSuffix); err != nil {
+		return err
+	}
 	return f.Commit(base)
 }
 
-// fill makes the database in the empty file path. Lines come in order of index
+// fill makes the database in the empty file path, and its lines in another. Lines come in order of index
 // as the entries are read; the entries themselves go through an external sort,
 // so that the B-tree is written from left to right. Inserted in order of
 // arrival they would cost more than ten times as much.
-func fill(path string, root *os.Root, c Config) error {
+func fill(path string, lines *os.File, root *os.Root, c Config) error {
 	// No journal and no sync: whatever happens before the end, the file goes.
 	conn, err := sqlite.Open(path, "rw", "page_size=8192", "journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-8192")
 	if err != nil {
 		return err
 	}
-	err = fillConn(conn, root, c)
+	err = fillConn(conn, lines, root, c)
 	return errors.Join(err, conn.Close())
 }
 
-func fillConn(conn *sqlite.Conn, root *os.Root, c Config) error {
-	if err := conn.Exec(schema + "PRAGMA user_version = 1; BEGIN"); err != nil {
+func fillConn(conn *sqlite.Conn, lines *os.File, root *os.Root, c Config) error {
+	if err := conn.Exec(schema + fmt.Sprintf("PRAGMA user_version = %d; BEGIN", schemaVersion)); err != nil {
 		return err
 	}
 	w, err := newWriter(conn)
 	if err != nil {
 		return err
 	}
+	w.file = lines
 	head := c.Source.Published()
 	s := newSorter(root, sortBuffer)
 	defer s.close()
@@ -110,7 +121,7 @@ func fillConn(conn *sqlite.Conn, root *os.Root, c Config) error {
 func (w *writer) fillLines(src Source, head *log.Publication, st *state, s *sorter, tick *ticker) error {
 	ck := newClock(src, -1, head, st.last)
 	defer ck.stop()
-	lines := &lineWriter{put: w.put}
+	lines := &lineWriter{put: w.put, file: w.file}
 	for r, err := range rows(src, 0, head.Size, ck) {
 		if err != nil {
 			return err

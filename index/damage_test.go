@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -65,7 +66,7 @@ func reopenTo(t *testing.T, path string, m *memory, want dump, r *recorder) (mad
 func copyDB(t *testing.T, path string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "index.db")
-	for _, suffix := range []string{"", "-wal"} {
+	for _, suffix := range []string{"", "-wal", linesSuffix} {
 		b, err := os.ReadFile(path + suffix)
 		if os.IsNotExist(err) {
 			continue
@@ -204,11 +205,11 @@ func TestDamaged(t *testing.T) {
 			at = rnd.IntN(len(bad))
 		}
 		bad[at] ^= 1 << rnd.IntN(8)
-		damaged := filepath.Join(t.TempDir(), "index.db")
+		damaged := copyDB(t, path)
 		if err := os.WriteFile(damaged, bad, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if reopen(t, damaged, m, want) {
+		if reopenDamaged(t, damaged, m, want) {
 			made++
 		}
 	}
@@ -236,9 +237,9 @@ func TestDamaged(t *testing.T) {
 func TestInconsistent(t *testing.T) {
 	path, m, want := sound(t, 300)
 	for _, sql := range []string{
-		"PRAGMA user_version = 2",
+		"PRAGMA user_version = 3",
 		"DELETE FROM meta",
-		"DROP TABLE lines",
+		"DROP TABLE chunks",
 		"UPDATE meta SET origin = 'sum.example.org'",
 		"UPDATE meta SET published = published + 1",
 		"UPDATE meta SET root = zeroblob(32)",
@@ -254,12 +255,12 @@ func TestInconsistent(t *testing.T) {
 		"UPDATE entries SET hashes = zeroblob(63) WHERE idx = 7",
 		"UPDATE entries SET version = 'v9.0.0' WHERE idx = 7",
 		"UPDATE entries SET path = 7 WHERE idx = 7",
-		"DELETE FROM lines WHERE chunk = 1",
-		"DELETE FROM lines WHERE chunk = 2",
-		"UPDATE lines SET time = time + 1 WHERE chunk = 1",
-		"UPDATE lines SET text = replace(text, 'example', 'eXample') WHERE chunk = 1",
-		"UPDATE lines SET chunk = 3 WHERE chunk = 2",
-		"INSERT INTO lines SELECT 3, time, sum, text FROM lines WHERE chunk = 2",
+		"DELETE FROM chunks WHERE chunk = 1",
+		"UPDATE chunks SET chunk = 2 WHERE chunk = 1",
+		"UPDATE chunks SET row = zeroblob(32) WHERE chunk = 1",
+		"UPDATE chunks SET row = 'short' WHERE chunk = 1",
+		"UPDATE chunks SET row = (SELECT row FROM chunks WHERE chunk = 0) WHERE chunk = 1",
+		"INSERT INTO chunks SELECT 2, time, row FROM chunks WHERE chunk = 1",
 	} {
 		bad := copyDB(t, path)
 		c, err := sqlite.Open(bad, "rw")
@@ -292,7 +293,7 @@ func TestSwapped(t *testing.T) {
 		bad := append([]byte(nil), whole...)
 		cells := bad[at+8:]
 		cells[0], cells[1], cells[2], cells[3] = cells[2], cells[3], cells[0], cells[1]
-		damaged := filepath.Join(t.TempDir(), "index.db")
+		damaged := copyDB(t, path)
 		if err := os.WriteFile(damaged, bad, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -473,7 +474,7 @@ func TestOddPath(t *testing.T) {
 		}
 		return err
 	})
-	if len(names) != 1 || names[0] != filepath.Base(path) {
+	if base := filepath.Base(path); !slices.Equal(names, []string{base, base + linesSuffix}) {
 		t.Errorf("files are %q", names)
 	}
 }

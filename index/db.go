@@ -27,7 +27,7 @@ import (
 )
 
 // schemaVersion changes whenever what the database holds changes in any way.
-const schemaVersion = 1
+const schemaVersion = 2
 
 const schema = `
 CREATE TABLE meta (
@@ -47,13 +47,12 @@ CREATE TABLE entries (
 	hashes  BLOB NOT NULL,
 	PRIMARY KEY (path, version)
 ) WITHOUT ROWID;
-CREATE TABLE lines (
+CREATE TABLE chunks (
 	chunk INTEGER PRIMARY KEY,
 	time  INTEGER NOT NULL,
-	sum   INTEGER NOT NULL,
-	text  BLOB NOT NULL
+	row   BLOB NOT NULL
 );
-CREATE INDEX lines_time ON lines (time);
+CREATE INDEX chunks_time ON chunks (time);
 `
 
 // A state is the row of meta. Times are in microseconds since 1970.
@@ -120,11 +119,12 @@ func (r *row) sum() uint64 {
 // A writer is the one connection that changes a database.
 type writer struct {
 	conn   *sqlite.Conn
+	file   *os.File // of lines
 	state  state
 	insert *sqlite.Stmt // entries
 	where  *sqlite.Stmt // index of an entry
-	chunk  *sqlite.Stmt // text of a chunk
-	put    *sqlite.Stmt // lines
+	chunk  *sqlite.Stmt // the last one
+	put    *sqlite.Stmt // a chunk
 	meta   *sqlite.Stmt
 }
 
@@ -144,7 +144,13 @@ func openWriter(path string) (*writer, error) {
 	if err == nil {
 		w.state, err = w.readState()
 	}
+	if err == nil {
+		err = w.openLines(path)
+	}
 	if err != nil {
+		if w != nil && w.file != nil {
+			w.file.Close()
+		}
 		c.Close()
 		return nil, err
 	}
@@ -164,14 +170,14 @@ func newWriter(c *sqlite.Conn) (*writer, error) {
 	return w, c.Prepare(map[**sqlite.Stmt]string{
 		&w.insert: "INSERT INTO entries (path, version, idx, time, hashes) VALUES (?, ?, ?, ?, ?)",
 		&w.where:  "SELECT idx FROM entries WHERE path = ? AND version = ?",
-		&w.chunk:  "SELECT time, text FROM lines WHERE chunk = ?",
-		&w.put: "INSERT INTO lines (chunk, time, sum, text) VALUES (?, ?, ?, ?)" +
-			" ON CONFLICT (chunk) DO UPDATE SET sum = excluded.sum, text = excluded.text",
+		&w.chunk:  "SELECT chunk, row FROM chunks ORDER BY chunk DESC LIMIT 1",
+		&w.put: "INSERT INTO chunks (chunk, time, row) VALUES (?, ?, ?)" +
+			" ON CONFLICT (chunk) DO UPDATE SET row = excluded.row",
 		&w.meta: "INSERT OR REPLACE INTO meta (one, size, last, published, root, origin, digest) VALUES (1, ?, ?, ?, ?, ?, ?)",
 	})
 }
 
-func (w *writer) close() error { return w.conn.Close() }
+func (w *writer) close() error { return errors.Join(w.conn.Close(), w.file.Close()) }
 
 // checkpoint writes the write-ahead log back into the database, as far as
 // readers of older states allow, and reports whether that was all of it.
@@ -273,7 +279,12 @@ func (w *writer) apply(src Source, p *log.Publication, archive bool) (err error)
 			batch = batch[:0]
 		}
 	}
-	if err := errors.Join(w.insertBatch(batch, &st.digest), lines.flush()); err != nil {
+	// One after the other: SQLite may have taken back the transaction when a
+	// statement fails, and the next one would then be a transaction of its own.
+	if err := w.insertBatch(batch, &st.digest); err != nil {
+		return err
+	}
+	if err := lines.flush(); err != nil {
 		return err
 	}
 	if err := ck.end(&st, p); err != nil {
@@ -327,10 +338,7 @@ func (w *writer) check(src Source) error {
 	if err := st.checkArchive(src); err != nil {
 		return err
 	}
-	if err := w.checkEntries(); err != nil {
-		return err
-	}
-	return w.checkLines()
+	return w.checkEntries()
 }
 
 // checkArchive compares st with the publication that it says it stands at.
@@ -377,41 +385,7 @@ func (w *writer) checkEntries() error {
 	return nil
 }
 
-// checkLines reads all lines, and the index by time beside.
-func (w *writer) checkLines() error {
-	for _, sql := range []string{
-		"SELECT chunk, time, sum, text FROM lines NOT INDEXED ORDER BY chunk",
-		"SELECT lines.chunk, lines.time, sum, text FROM lines INDEXED BY lines_time ORDER BY lines.time",
-	} {
-		n := int64(0) // lines read
-		err := w.conn.Run(sql, func(v []sqlite.Value) error {
-			var chunk, time, sum int64
-			var text []byte
-			if err := errors.Join(scan2(v, &chunk, &time), scan2(v[2:], &sum, &text)); err != nil {
-				return err
-			}
-			if chunk*chunkLines != n || sum != textSum(text) {
-				return sqlite.ErrRow
-			}
-			if t, err := lineTime(text); err != nil || t != time {
-				return sqlite.ErrRow
-			}
-			n += int64(countLines(text))
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		if n != w.state.size {
-			return errStale(fmt.Sprintf("it has %d lines, not %d", n, w.state.size))
-		}
-	}
-	return nil
-}
-
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func textSum(text []byte) int64 { return int64(crc32.Checksum(text, castagnoli)) }
 
 func entryTime(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
 

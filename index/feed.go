@@ -106,63 +106,45 @@ func (x *Index) Feed() http.Handler {
 			fail(w, http.StatusBadRequest, err.Error())
 			return
 		}
-		page, err := x.page(r.Context(), q)
+		s := x.pages.Get().(*span)
+		defer x.pages.Put(s)
+		page, err := x.page(r.Context(), q, s)
 		if err != nil {
 			x.internal(w, r, err)
 			return
-		}
-		n := 0
-		for _, text := range page {
-			n += len(text)
 		}
 		h := w.Header()
 		h["Content-Type"] = jsonType
 		h["Cache-Control"] = noCache
 		h["X-Content-Type-Options"] = noSniff
-		h["Content-Length"] = []string{strconv.Itoa(n)}
-		for _, text := range page {
-			if _, err := w.Write(text); err != nil {
-				return // the client has gone
-			}
-		}
+		h["Content-Length"] = []string{strconv.Itoa(len(page))}
+		w.Write(page)
 	})
 }
 
-// page returns the text of a page, in pieces.
-func (x *Index) page(ctx context.Context, q feedQuery) (page [][]byte, err error) {
+// page returns the text of a page. It may be in s.
+func (x *Index) page(ctx context.Context, q feedQuery, s *span) ([]byte, error) {
 	size := x.source.Published().Size
+	s.reset(0)
 	if q.prefix != "" {
-		return x.pageUnder(ctx, q, size)
+		return x.pageUnder(ctx, q, size, s)
 	}
 	r, err := x.readers.get()
 	if err != nil {
 		return nil, err
 	}
 	defer x.readers.put(r)
-	from, err := r.firstOf(q)
+	from, err := x.file.firstOf(r, q, size, s)
 	if err != nil || from >= size {
 		return nil, err
 	}
-	err = r.lines(from, from+min(int64(q.limit), size-from), func(text []byte) error {
-		page = append(page, text)
-		return nil
-	})
-	return page, err
-}
-
-// firstOf returns the least index that q allows.
-func (r *reader) firstOf(q feedQuery) (int64, error) {
-	if q.since == noTime {
-		return q.first, nil
-	}
-	i, err := r.since(q.since)
-	return max(i, q.first), err
+	return x.file.lines(r, from, from+min(int64(q.limit), size-from), s)
 }
 
 // pageUnder returns a page of the entries under q.prefix. Few are found by name
 // and sorted by index; many are found by going through the feed. Either may read
 // much, so only one request at a time does it.
-func (x *Index) pageUnder(ctx context.Context, q feedQuery, size int64) ([][]byte, error) {
+func (x *Index) pageUnder(ctx context.Context, q feedQuery, size int64, s *span) ([]byte, error) {
 	var r *reader
 	select {
 	case r = <-x.scanner:
@@ -180,13 +162,10 @@ func (x *Index) pageUnder(ctx context.Context, q feedQuery, size int64) ([][]byt
 	if err != nil {
 		return nil, err
 	}
-	var page []byte
 	if n > maxUnder {
-		page, err = r.scanUnder(ctx, q, size)
-	} else {
-		page, err = r.sortUnder(q, size)
+		return x.file.scanUnder(ctx, r, q, size, s)
 	}
-	return [][]byte{page}, err
+	return r.sortUnder(q, size)
 }
 
 // sortUnder finds the entries under q.prefix by name and sorts them by index.
@@ -205,14 +184,11 @@ func (r *reader) sortUnder(q feedQuery, size int64) (page []byte, err error) {
 
 // scanStep is how many entries are looked at between two looks at whether the
 // client is still there.
-const scanStep = 64 * chunkLines
-
-// errPage ends a scan when the page is full.
-var errPage = errors.New("page is full")
+const scanStep = 32 * chunkLines
 
 // scanUnder goes through the feed for entries under q.prefix.
-func (r *reader) scanUnder(ctx context.Context, q feedQuery, size int64) (page []byte, err error) {
-	from, err := r.firstOf(q)
+func (f *lineFile) scanUnder(ctx context.Context, r *reader, q feedQuery, size int64, s *span) (page []byte, err error) {
+	from, err := f.firstOf(r, q, size, s)
 	if err != nil {
 		return nil, err
 	}
@@ -222,27 +198,17 @@ func (r *reader) scanUnder(ctx context.Context, q feedQuery, size int64) (page [
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		err := r.lines(from, min(from+scanStep, size), func(text []byte) error {
-			for len(text) > 0 {
-				n := bytes.IndexByte(text, '\n') + 1
-				if n == 0 {
-					return sqlite.ErrRow
-				}
-				if line := text[:n]; bytes.HasPrefix(line, head) && (line[len(head)] == '/' || line[len(head)] == '"') {
-					page = append(page, line...)
-					if left--; left == 0 {
-						return errPage
-					}
-				}
-				text = text[n:]
-			}
-			return nil
-		})
-		if errors.Is(err, errPage) {
-			break
-		}
+		text, err := f.lines(r, from, min(from+scanStep, size), s)
 		if err != nil {
 			return nil, err
+		}
+		for line := range bytes.Lines(text) {
+			if bytes.HasPrefix(line, head) && (line[len(head)] == '/' || line[len(head)] == '"') {
+				page = append(page, line...)
+				if left--; left == 0 {
+					return page, nil
+				}
+			}
 		}
 	}
 	return page, nil

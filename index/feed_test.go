@@ -229,7 +229,7 @@ func TestPrefix(t *testing.T) {
 			if err != nil || !bytes.Equal(sorted, want.Bytes()) {
 				t.Errorf("sortUnder(%+v): %v, %d lines, want %d", q, err, countLines(sorted), n)
 			}
-			scanned, err := scanner.scanUnder(context.Background(), q, size)
+			scanned, err := x.file.scanUnder(context.Background(), scanner, q, size, new(span))
 			if err != nil || !bytes.Equal(scanned, want.Bytes()) {
 				t.Errorf("scanUnder(%+v): %v, %d lines, want %d", q, err, countLines(scanned), n)
 			}
@@ -257,10 +257,10 @@ func TestDensePrefix(t *testing.T) {
 	cancel()
 	scanner := <-x.scanner
 	q := feedQuery{since: noTime, limit: 1, prefix: "github.com"}
-	if _, err := x.page(ctx, q); err == nil {
+	if _, err := x.page(ctx, q, new(span)); err == nil {
 		t.Error("a request waited after its client had gone")
 	}
-	if _, err := scanner.scanUnder(ctx, q, 1000); err == nil {
+	if _, err := x.file.scanUnder(ctx, scanner, q, 1000, new(span)); err == nil {
 		t.Error("a scan went on after its client had gone")
 	}
 	x.scanner <- scanner

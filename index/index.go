@@ -7,9 +7,9 @@
 // It serves the go command's lookups and a feed like the Go team's module index.
 //
 // Everything here is derived from the log's entries and the archive of
-// publications, read through a [Source]. The one file, an SQLite database, may
-// be deleted at any time while no process uses it; [Open] makes it again, and
-// every answer is then the same, byte for byte.
+// publications, read through a [Source]. The files, an SQLite database and the
+// feed's lines beside it, may be deleted at any time while no process uses them;
+// [Open] makes them again, and every answer is then the same, byte for byte.
 //
 // # Database
 //
@@ -20,9 +20,10 @@
 //	         the last entry, the log's name, and the digest of entries
 //	entries  one row a module version, in a B-tree by (path, version): index,
 //	         time in microseconds since 1970, and the two hashes, 32 bytes each
-//	lines    the feed in finished lines, [chunkLines] to a row: row c holds
+//	chunks   where the feed's lines are, [chunkLines] to a row: row c is about
 //	         entries c*chunkLines and following. Each row has the time of its
-//	         first entry, by which rows are found, and a CRC-32C of its text
+//	         first entry, by which rows are found, and, with a CRC-32C of its own,
+//	         where its lines begin in their file, their number, length and CRC-32C
 //
 // The digest is the sum modulo 2^64 of the first 8 bytes of each entry's
 // SHA-256; it finds rot, not malice. (path, version) is the primary key and rows
@@ -34,6 +35,16 @@
 // covers it and the time of entry i-1 plus a microsecond. It depends on the
 // archive alone, and is the same whether publications were applied one by one
 // as they came or many at once.
+//
+// # Lines
+//
+// The feed in finished lines, in order, is a file of its own: a page of it is a
+// range of the file. Every chunk that a page touches is compared with its CRC-32C,
+// and so is the row that says where it is. Which row has a time in it is a
+// question to the database; the times in the lines decide. So whatever rots, at
+// any time, a page is right or an error. Lines that rotted, or that a power loss
+// took, are made again from log and archive when they are asked for, compared with
+// the CRC-32C, and written back.
 //
 // # Order of events
 //
@@ -47,11 +58,13 @@
 //
 // Each Publish is one transaction, in WAL mode with synchronous=NORMAL: after a
 // crash or power loss the database is at some earlier publication, and Open
-// applies what is missing from the Source. A new database is made under a
-// temporary name and renamed when complete and synced; a crash before that
-// leaves the temporary file, which [durable.Sweep] removes. The old database
-// is removed before, so that its write-ahead log can never be taken for the new
-// one's.
+// applies what is missing from the Source. Lines are written before their
+// transaction commits, and not synced: those that no transaction knows of are cut
+// off by Open, those that a power loss took are as good as rotted. A new database
+// and its lines are made under temporary names and renamed when complete and
+// synced; a crash before that leaves the temporary files, which [durable.Sweep]
+// removes. The old database is removed before, so that its write-ahead log can
+// never be taken for the new one's.
 //
 // # What is trusted
 //
@@ -59,8 +72,9 @@
 // archive. (Duplicates are refused all the same.) The database is not trusted at
 // Open: it is read whole and compared with its digest and checksums, since a row
 // that rotted away would let the log accept a second record for its module
-// version. If it is damaged, of another schema, of another log or archive, or
-// ahead of the Source, it is made again; so it is when too far behind for
+// version. Lines are not read then, since no page trusts them. If the database is
+// damaged, of another schema, of another log or archive, or ahead of the Source,
+// or its lines are gone, both are made again; so it is when too far behind for
 // insertion in arrival order to pay. While running, SQLite and the file system
 // are trusted. Readers map the file into memory: a page that the disk cannot
 // read then ends the process instead of giving an error.
@@ -107,8 +121,8 @@ type Source interface {
 
 // Config says what [Open] opens.
 type Config struct {
-	// Path is the database file. Files named Path-wal and Path-shm beside it
-	// belong to it. One process at a time may have it open; the lock on the log
+	// Path is the database file. Files named Path-wal, Path-shm and Path-lines
+	// beside it belong to it. One process at a time may have it open; the lock on the log
 	// sees to that.
 	Path string
 
@@ -131,6 +145,8 @@ type Index struct {
 	source  Source
 	logger  *slog.Logger
 	readers *pool
+	file    *lineFile
+	pages   sync.Pool    // of *span, for pages of the feed
 	size    atomic.Int64 // entries applied
 	scanner chan *reader // holds the one reader for passes over much of the index, when idle
 
@@ -156,6 +172,8 @@ func Open(c Config) (*Index, error) {
 		return nil, fmt.Errorf("index %s: %w", filepath.Base(c.Path), err)
 	}
 	x := &Index{source: c.Source, logger: c.Logger, w: w, unsure: true, scanner: make(chan *reader, 1)}
+	x.file = &lineFile{w.file, c.Source, c.Logger}
+	x.pages.New = func() any { return new(span) }
 	x.size.Store(w.state.size)
 	if err := x.openReaders(c.Path); err != nil {
 		w.close()

@@ -7,15 +7,10 @@ package index
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"example.org/sumlog/internal/sqlite"
 )
-
-// chunkLines is how many finished lines make a row of the table lines. Each
-// publication writes the last row again; each page reads all that it touches.
-const chunkLines = 128
 
 // A line of the feed is {"Path":"…","Version":"…","Timestamp":"…"} and a
 // newline, as encoding/json writes the Go team's index.Entry.
@@ -75,55 +70,21 @@ func skipLines(text []byte, n int) []byte {
 	return text
 }
 
-// cutLines returns the first n lines of text and how many there are if fewer.
-func cutLines(text []byte, n int) ([]byte, int) {
-	if have := countLines(text); have <= n {
-		return text, have
+// linesBefore returns how many lines of text, whose times ascend, are from
+// before t.
+func linesBefore(text []byte, t int64) (int, error) {
+	low, high := 0, len(text)
+	for low < high {
+		begin := low + bytes.LastIndexByte(text[low:(low+high)/2], '\n') + 1
+		at, err := lineTime(text[begin:])
+		if err != nil {
+			return 0, err
+		}
+		if at >= t {
+			high = begin
+		} else {
+			low = begin + bytes.IndexByte(text[begin:], '\n') + 1
+		}
 	}
-	return text[:len(text)-len(skipLines(text, n))], n
-}
-
-// A lineWriter writes the table lines, in order.
-type lineWriter struct {
-	put  *sqlite.Stmt
-	next int64 // index of the next entry
-	time int64 // time of the first line in text
-	text []byte
-}
-
-// continueLines returns a lineWriter for the entries from size on.
-func (w *writer) continueLines(size int64) (*lineWriter, error) {
-	l := &lineWriter{put: w.put, next: size}
-	have := size % chunkLines
-	if have == 0 {
-		return l, nil
-	}
-	err := w.chunk.Run(func(v []sqlite.Value) error {
-		return scan2(v, &l.time, &l.text)
-	}, size/chunkLines)
-	if err == nil && countLines(l.text) != int(have) {
-		err = fmt.Errorf("chunk %d: got %d lines, want %d", size/chunkLines, countLines(l.text), have)
-	}
-	return l, err
-}
-
-func (l *lineWriter) add(r *row) error {
-	if len(l.text) == 0 {
-		l.time = r.time
-	}
-	l.text = appendLine(l.text, r.path, r.version, r.time)
-	if l.next++; l.next%chunkLines == 0 {
-		return l.flush()
-	}
-	return nil
-}
-
-// flush writes the chunk under way, if any.
-func (l *lineWriter) flush() error {
-	if len(l.text) == 0 {
-		return nil
-	}
-	err := l.put.Run(nil, (l.next-1)/chunkLines, l.time, textSum(l.text), l.text)
-	l.text = l.text[:0]
-	return err
+	return countLines(text[:low]), nil
 }

@@ -5,11 +5,8 @@
 package index
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"runtime"
-	"slices"
 	"sync/atomic"
 
 	"example.org/sumlog/internal/sqlite"
@@ -111,7 +108,7 @@ type reader struct {
 	entry    *sqlite.Stmt
 	versions *sqlite.Stmt
 	chunkAt  *sqlite.Stmt // the chunk in which a time falls
-	chunks   *sqlite.Stmt
+	chunks   *sqlite.Stmt // rows of chunks
 	count    *sqlite.Stmt // entries under a path, up to a limit
 	under    *sqlite.Stmt // entries under a path, in order
 }
@@ -134,8 +131,8 @@ func openReader(path string) (*reader, error) {
 		&r.commit:   "COMMIT",
 		&r.entry:    "SELECT idx, time, hashes FROM entries WHERE path = ? AND version = ?",
 		&r.versions: "SELECT version, idx, time FROM entries WHERE path = ? AND idx < ?",
-		&r.chunkAt:  "SELECT chunk FROM lines WHERE time <= ? ORDER BY time DESC LIMIT 1",
-		&r.chunks:   "SELECT chunk, text FROM lines WHERE chunk BETWEEN ? AND ? ORDER BY chunk",
+		&r.chunkAt:  "SELECT chunk FROM chunks WHERE time <= ? ORDER BY time DESC LIMIT 1",
+		&r.chunks:   "SELECT row FROM chunks WHERE chunk BETWEEN ? AND ? ORDER BY chunk",
 		&r.count:    "SELECT count(*) FROM (SELECT 1 FROM " + under + " LIMIT ?4)",
 		&r.under: "SELECT path, version, time FROM " + under +
 			" WHERE idx >= ?4 AND idx < ?5 AND time >= ?6 ORDER BY idx LIMIT ?7",
@@ -197,85 +194,4 @@ func (r *reader) versionsOf(path string, size int64) ([]Version, error) {
 		return nil
 	}, path, size)
 	return vs, err
-}
-
-// since returns the index of the first entry whose time is t or later, which
-// may be one that is not there yet.
-func (r *reader) since(t int64) (int64, error) {
-	chunk := int64(0)
-	err := r.chunkAt.Run(func(v []sqlite.Value) error {
-		var ok bool
-		if chunk, ok = v[0].(int64); !ok {
-			return sqlite.ErrRow
-		}
-		return io.EOF
-	}, t)
-	if err != nil {
-		return 0, err
-	}
-	n := 0
-	err = r.chunks.Run(func(v []sqlite.Value) error {
-		var text []byte
-		if err := scan2(v, &chunk, &text); err != nil {
-			return err
-		}
-		// Times ascend, so halve.
-		begins := lineBegins(text)
-		n, err = searchLines(text, begins, t)
-		return err
-	}, chunk, chunk)
-	return chunk*chunkLines + int64(n), err
-}
-
-// lineBegins returns where the lines of text begin.
-func lineBegins(text []byte) []int {
-	begins := make([]int, 0, chunkLines)
-	for i := 0; i < len(text); {
-		begins = append(begins, i)
-		n := bytes.IndexByte(text[i:], '\n') + 1
-		if n == 0 {
-			break
-		}
-		i += n
-	}
-	return begins
-}
-
-// searchLines returns how many lines of text are from before t.
-func searchLines(text []byte, begins []int, t int64) (n int, err error) {
-	n, _ = slices.BinarySearchFunc(begins, t, func(begin int, t int64) int {
-		lt, e := lineTime(text[begin:])
-		if e != nil {
-			err = e
-		}
-		if lt < t {
-			return -1
-		}
-		return 1
-	})
-	return n, err
-}
-
-// lines calls each with the text of chunks from entry from on, the first one
-// cut so as to begin with that entry, the last one so as to end before entry to.
-func (r *reader) lines(from, to int64, each func(text []byte) error) error {
-	next := from
-	err := r.chunks.Run(func(v []sqlite.Value) error {
-		var chunk int64
-		var text []byte
-		if err := scan2(v, &chunk, &text); err != nil {
-			return err
-		}
-		if chunk != next/chunkLines {
-			return sqlite.ErrRow
-		}
-		text = skipLines(text, int(next%chunkLines))
-		text, n := cutLines(text, int(min(to-next, chunkLines)))
-		next += int64(n)
-		return each(text)
-	}, from/chunkLines, (to-1)/chunkLines)
-	if err == nil && next != to {
-		err = sqlite.ErrRow
-	}
-	return err
 }

@@ -1,0 +1,348 @@
+// Copyright 2026 The sumlog Authors.
+// Use of this source code is governed by a BSD-style
+// license that can be found in the LICENSE file.
+
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+
+	"example.org/sumlog/internal/sqlite"
+)
+
+// linesSuffix is what the file of lines is called beyond the database.
+const linesSuffix = "-lines"
+
+// chunkLines is how many lines make a chunk: each page reads and checks all of
+// each chunk that it touches, and has a row of the database for it.
+const chunkLines = 256
+
+// A chunk says where the lines of the entries from number*chunkLines on are.
+type chunk struct {
+	number int64
+	begin  int64  // where in the file
+	time   int64  // of the first line
+	size   int    // bytes
+	lines  int    // chunkLines, unless this is the last chunk
+	sum    uint32 // CRC-32C of the lines
+}
+
+func (c *chunk) first() int64 { return c.number * chunkLines } // entry
+func (c *chunk) next() int64  { return c.first() + int64(c.lines) }
+func (c *chunk) end() int64   { return c.begin + int64(c.size) }
+
+// chunkRow is the length of a row of chunks.
+const chunkRow = 8 + 8 + 4 + 4 + 4 + 4
+
+// appendRow appends c's row. It ends with a CRC-32C of the number and the rest,
+// so that a row that rotted, or came to stand under another number, is found
+// before anything is read, or written, where it points.
+func (c *chunk) appendRow(b []byte) []byte {
+	begin := len(b)
+	b = binary.BigEndian.AppendUint64(b, uint64(c.begin))
+	b = binary.BigEndian.AppendUint64(b, uint64(c.time))
+	b = binary.BigEndian.AppendUint32(b, uint32(c.size))
+	b = binary.BigEndian.AppendUint32(b, uint32(c.lines))
+	b = binary.BigEndian.AppendUint32(b, c.sum)
+	return binary.BigEndian.AppendUint32(b, rowSum(c.number, b[begin:]))
+}
+
+func rowSum(number int64, row []byte) uint32 {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(number))
+	return crc32.Update(crc32.Checksum(n[:], castagnoli), castagnoli, row)
+}
+
+// parseChunk parses the row of the chunk with that number.
+func parseChunk(number int64, v sqlite.Value) (chunk, error) {
+	var row []byte
+	if err := sqlite.Take(v, &row); err != nil {
+		return chunk{}, err
+	}
+	if len(row) != chunkRow || rowSum(number, row[:chunkRow-4]) != binary.BigEndian.Uint32(row[chunkRow-4:]) {
+		return chunk{}, fmt.Errorf("%w: that of chunk %d of the lines", sqlite.ErrRow, number)
+	}
+	return chunk{
+		number: number,
+		begin:  int64(binary.BigEndian.Uint64(row)),
+		time:   int64(binary.BigEndian.Uint64(row[8:])),
+		size:   int(binary.BigEndian.Uint32(row[16:])),
+		lines:  int(binary.BigEndian.Uint32(row[20:])),
+		sum:    binary.BigEndian.Uint32(row[24:]),
+	}, nil
+}
+
+// A lineWriter writes lines, in order, to the file and their chunks to the
+// database.
+type lineWriter struct {
+	put  *sqlite.Stmt
+	file io.WriterAt
+	next int64  // index of the next entry
+	tail chunk  // the chunk under way, of which text is not yet written
+	text []byte // at its end
+	row  []byte
+}
+
+// openLines opens the file of the lines of the database at path, and cuts off
+// what is beyond those that the database knows of: a crash came before the
+// transaction that would have. A power loss may have taken lines instead; they
+// are written again when they are asked for.
+func (w *writer) openLines(path string) error {
+	f, err := os.OpenFile(path+linesSuffix, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errStale("its file of lines is missing")
+	}
+	if err != nil {
+		return err
+	}
+	w.file = f
+	l, err := w.continueLines(w.state.size)
+	if err != nil {
+		return err
+	}
+	fi, err := f.Stat()
+	if err != nil || fi.Size() <= l.tail.end() {
+		return err
+	}
+	return f.Truncate(l.tail.end())
+}
+
+// continueLines returns a lineWriter for the entries from size on.
+func (w *writer) continueLines(size int64) (*lineWriter, error) {
+	l := &lineWriter{put: w.put, file: w.file, next: size}
+	err := w.chunk.Run(func(v []sqlite.Value) error {
+		var number int64
+		err := sqlite.Take(v[0], &number)
+		if err == nil {
+			l.tail, err = parseChunk(number, v[1])
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if l.tail.next() != size {
+		return nil, errStale(fmt.Sprintf("it has %d lines, not %d", l.tail.next(), size))
+	}
+	l.turn()
+	return l, nil
+}
+
+// turn begins the next chunk when this one is full.
+func (l *lineWriter) turn() {
+	if l.tail.lines == chunkLines {
+		l.tail = chunk{number: l.tail.number + 1, begin: l.tail.end()}
+	}
+}
+
+func (l *lineWriter) add(r *row) error {
+	if l.tail.lines == 0 {
+		l.tail.time = r.time
+	}
+	l.text = appendLine(l.text, r.path, r.version, r.time)
+	l.tail.lines++
+	if l.next++; l.tail.lines == chunkLines {
+		return l.flush()
+	}
+	return nil
+}
+
+// flush writes what is not yet written. The lines go first: a chunk that the
+// database knows of has been written, unless the power was lost.
+func (l *lineWriter) flush() error {
+	if len(l.text) == 0 {
+		return nil
+	}
+	if _, err := l.file.WriteAt(l.text, l.tail.end()); err != nil {
+		return err
+	}
+	l.tail.sum = crc32.Update(l.tail.sum, castagnoli, l.text)
+	l.tail.size += len(l.text)
+	l.row = l.tail.appendRow(l.row[:0])
+	if err := l.put.Run(nil, l.tail.number, l.tail.time, l.row); err != nil {
+		return err
+	}
+	l.text = l.text[:0]
+	l.turn()
+	return nil
+}
+
+// A span is what is read of the lines: whole chunks in a row, each of which has
+// been compared with its checksum.
+type span struct {
+	number int64 // of the first chunk
+	chunks []chunk
+	text   []byte
+}
+
+// reset makes s empty, to begin with the chunk with that number.
+func (s *span) reset(number int64) {
+	s.number, s.chunks, s.text = number, s.chunks[:0], s.text[:0]
+}
+
+// add adds the chunk whose row is v. Its text is not yet read.
+func (s *span) add(v sqlite.Value) error {
+	n := len(s.chunks)
+	c, err := parseChunk(s.number+int64(n), v)
+	if err != nil {
+		return err
+	}
+	if n > 0 && s.chunks[n-1].end() != c.begin {
+		return fmt.Errorf("%w: chunk %d of the lines does not follow the one before", sqlite.ErrRow, c.number)
+	}
+	s.chunks = append(s.chunks, c)
+	return nil
+}
+
+// from returns the text from chunk i on.
+func (s *span) from(i int) []byte { return s.text[s.chunks[i].begin-s.chunks[0].begin:] }
+
+// cut returns the lines of the entries from from to to, which s has.
+func (s *span) cut(from, to int64) []byte {
+	i := (to - 1) / chunkLines
+	beyond := skipLines(s.from(int(i-s.number)), int(to-i*chunkLines))
+	return skipLines(s.text[:len(s.text)-len(beyond)], int(from-s.number*chunkLines))
+}
+
+// A lineFile reads lines, and makes those again that are damaged.
+type lineFile struct {
+	file   *os.File
+	source Source
+	logger *slog.Logger
+}
+
+// lines returns the lines of the entries from from to to, in s. What s has of
+// them is not read again: it must be of the same transaction of r.
+func (f *lineFile) lines(r *reader, from, to int64, s *span) ([]byte, error) {
+	if s.number != from/chunkLines {
+		s.reset(from / chunkLines)
+	}
+	if err := f.extend(r, (to-1)/chunkLines, s); err != nil {
+		return nil, err
+	}
+	if n := len(s.chunks); s.chunks[n-1].number == (to-1)/chunkLines && s.chunks[n-1].next() < to {
+		return nil, fmt.Errorf("%w: chunk %d of the lines is not the newest", sqlite.ErrRow, s.chunks[n-1].number)
+	}
+	return s.cut(from, to), nil
+}
+
+// extend reads what s lacks of the chunks up to last.
+func (f *lineFile) extend(r *reader, last int64, s *span) error {
+	have := len(s.chunks)
+	first := s.number + int64(have)
+	if first > last {
+		return nil
+	}
+	if err := r.chunks.Run(func(v []sqlite.Value) error { return s.add(v[0]) }, first, last); err != nil {
+		return err
+	}
+	if next := s.number + int64(len(s.chunks)); next <= last {
+		return fmt.Errorf("%w: chunk %d of the lines is missing", sqlite.ErrRow, next)
+	}
+	begin, end := s.chunks[have].begin, s.chunks[len(s.chunks)-1].end()
+	s.text = slices.Grow(s.text, int(end-begin))[:end-s.chunks[0].begin]
+	text := s.from(have)
+	// What an error leaves unread has not the right checksum, but by chance.
+	n, _ := f.file.ReadAt(text, begin)
+	clear(text[n:])
+	for i := have; i < len(s.chunks); i++ {
+		c := &s.chunks[i]
+		if part := s.from(i)[:c.size]; crc32.Checksum(part, castagnoli) != c.sum {
+			if err := f.mend(c, part); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// mend sets text to the lines of c, which have been read wrongly. They follow
+// from log and archive, and are written where they belong for the next reader.
+// The writer does not come in between: what it writes lies beyond all chunks that
+// a reader knows of.
+func (f *lineFile) mend(c *chunk, text []byte) error {
+	if _, err := f.file.ReadAt(text, c.begin); err == nil && crc32.Checksum(text, castagnoli) == c.sum {
+		return nil // only what lay before it could not be read, or another reader was quicker
+	}
+	made, err := f.make(c)
+	if err != nil {
+		return fmt.Errorf("lines of entries %d to %d are damaged and could not be made again: %w", c.first(), c.next()-1, err)
+	}
+	if len(made) != len(text) || crc32.Checksum(made, castagnoli) != c.sum {
+		return fmt.Errorf("%w: lines of entries %d to %d are damaged, and log and archive give others", sqlite.ErrRow, c.first(), c.next()-1)
+	}
+	copy(text, made)
+	if _, err := f.file.WriteAt(made, c.begin); err != nil {
+		f.logger.Warn("damaged lines of the feed were made again but not written", "first", c.first(), "last", c.next()-1, "err", err)
+		return nil
+	}
+	f.logger.Warn("damaged lines of the feed were made again", "first", c.first(), "last", c.next()-1)
+	return nil
+}
+
+// make returns the lines of c as log and archive have them. The time of its
+// first entry may follow from that of entries before it, so it is taken from c.
+func (f *lineFile) make(c *chunk) (text []byte, err error) {
+	ck := newClock(f.source, c.first(), f.source.Published(), c.time-1)
+	defer ck.stop()
+	for r, err := range rows(f.source, c.first(), c.next(), ck) {
+		if err != nil {
+			return nil, err
+		}
+		text = appendLine(text, r.path, r.version, r.time)
+	}
+	return text, nil
+}
+
+// since returns the index of the first of size entries whose time is t or later,
+// and size if there is none. The database is only asked where that may be: the
+// lines beside show whether it is.
+func (f *lineFile) since(r *reader, t, size int64, s *span) (int64, error) {
+	if size == 0 {
+		return 0, nil
+	}
+	number := int64(0)
+	err := r.chunkAt.Run(func(v []sqlite.Value) error {
+		return sqlite.Take(v[0], &number)
+	}, t)
+	if err != nil {
+		return 0, err
+	}
+	first := min(max(number, 0), (size-1)/chunkLines) * chunkLines
+	text, err := f.lines(r, first, min(first+chunkLines, size), s)
+	if err != nil {
+		return 0, err
+	}
+	if at, err := lineTime(text); err != nil || at > t && first > 0 {
+		return 0, fmt.Errorf("%w: time of chunk %d of the lines", sqlite.ErrRow, number)
+	}
+	n, err := linesBefore(text, t)
+	i := first + int64(n)
+	if err != nil || i < first+chunkLines || i >= size {
+		return i, err
+	}
+	if text, err = f.lines(r, i, i+1, s); err != nil {
+		return 0, err
+	}
+	if at, err := lineTime(text); err != nil || at < t {
+		return 0, fmt.Errorf("%w: time of chunk %d of the lines", sqlite.ErrRow, number+1)
+	}
+	return i, nil
+}
+
+// firstOf returns the least index that q allows.
+func (f *lineFile) firstOf(r *reader, q feedQuery, size int64, s *span) (int64, error) {
+	if q.since == noTime {
+		return q.first, nil
+	}
+	i, err := f.since(r, q.since, size, s)
+	return max(i, q.first), err
+}

@@ -7,6 +7,7 @@ package log
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,8 +17,6 @@ import (
 	"github.com/transparency-dev/tessera"
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
-
-	"example.org/sumlog/internal/descriptors"
 )
 
 // Batches: an append waits at most batchAge for company. Larger batches would
@@ -163,11 +162,8 @@ type added struct {
 
 // newSequencer starts Tessera over the directory that was checked.
 func newSequencer(l *Log) (*sequencer, error) {
-	if err := l.tree.lockable(); err != nil {
-		if descriptors.Short(err) {
-			return nil, err
-		}
-		return nil, fmt.Errorf("%w: log/ cannot be written: %w", ErrUnsafe, err)
+	if err := errors.Join(l.writable(), l.edgeWritable()); err != nil {
+		return nil, err
 	}
 	if err := l.tree.writeScratch(); err != nil {
 		return nil, err
@@ -235,7 +231,9 @@ func startTessera(ctx context.Context, dir string) (tessera.AddFn, error) {
 //
 // When Tessera cannot open its lock, it panics in a goroutine of its own. Who
 // starts the process leaves it enough descriptors; where the whole machine has
-// none, or the disk has become read-only, the record is refused before.
+// none, the record is refused before, and where the disk has become read-only the
+// log ends. (A disk that becomes so within the few milliseconds between this look
+// and Tessera's own ends the process.)
 func (s *sequencer) feed() {
 	defer close(s.added)
 	for {
@@ -243,7 +241,10 @@ func (s *sequencer) feed() {
 		case <-s.l.done:
 			return
 		case w := <-s.queue:
-			if err := s.l.tree.lockable(); err != nil {
+			if err := s.l.writable(); isUnsafe(err) {
+				s.l.fail(err)
+				return
+			} else if err != nil {
 				s.l.putOff(w, err)
 				continue
 			}
@@ -357,6 +358,14 @@ func (l *Log) reconcile(unknown []*waiter, cause error) error {
 	l.mu.Unlock()
 	if t.N < from {
 		return fmt.Errorf("%w: Tessera's state went back from size %d to %d", ErrUnsafe, from, t.N)
+	}
+	// What Tessera met, its error need not say: it keeps no chain. These are the
+	// files that it builds on, and the directories that it writes to.
+	if err := l.edgeWritable(); err != nil {
+		return err
+	}
+	if err := l.tree.checkEdge(t.N, t.Hash); err != nil {
+		return unsafeState(err)
 	}
 	var tail []Entry
 	for e, err := range l.tree.records(from, t.N, t.N) {

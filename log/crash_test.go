@@ -28,6 +28,8 @@ import (
 
 	"github.com/transparency-dev/tessera"
 	"golang.org/x/mod/module"
+
+	"example.org/sumlog/internal/durable"
 )
 
 // The crash tests run this test binary again as a child that works on a log and
@@ -149,6 +151,12 @@ func (w *worker) start() error {
 	}
 	if litter, err := litterIn(w.Dir); err != nil || len(litter) > 0 {
 		return fmt.Errorf("after Open there is litter: %v, %v", litter, err)
+	}
+	if w.Guard != "" {
+		beside, err := filepath.Glob(filepath.Join(filepath.Dir(w.Guard), durable.TempPrefix+"[^i]*")) // of init is a directory
+		if err != nil || len(beside) > 0 {
+			return fmt.Errorf("after Open there is litter beside the guard: %v, %v", beside, err)
+		}
 	}
 	names := &memNames{l: w.l, m: make(map[module.Version]Entry)}
 	if err := names.Publish(w.l.Published()); err != nil {

@@ -328,24 +328,19 @@ func TestFullDisk(t *testing.T) {
 // TestGuardFails lets the guard's write fail and go again. What the failed try
 // has computed may not spoil the next one.
 func TestGuardFails(t *testing.T) {
-	base := t.TempDir()
-	c := Config{Dir: filepath.Join(base, "d"), Guard: filepath.Join(base, "g/guard")}
-	if err := os.Mkdir(filepath.Dir(c.Guard), 0o755); err != nil {
-		t.Fatal(err)
+	if !testdisk.Enter(t) {
+		return
 	}
+	base := t.TempDir()
+	guard := mountDisk(t, filepath.Join(base, "guard"), 100, 100)
+	c := Config{Dir: filepath.Join(base, "d"), Guard: filepath.Join(guard.dir, "guard")}
 	if _, err := Create(CreateConfig{Dir: c.Dir, Guard: c.Guard, Name: "sum.example.org"}); err != nil {
 		t.Fatal(err)
 	}
 	f := startFull(t, c)
 	for range 9 {
-		if err := os.Rename(filepath.Join(base, "g"), filepath.Join(base, "away")); err != nil {
-			t.Fatal(err)
-		}
-		f.burst(1, func() {
-			if err := os.Rename(filepath.Join(base, "away"), filepath.Join(base, "g")); err != nil {
-				t.Fatal(err)
-			}
-		})
+		guard.fill(0)
+		f.burst(1, guard.empty)
 	}
 	f.reopen()
 	closeLog(t, f.l)
@@ -425,6 +420,50 @@ func TestReadOnly(t *testing.T) {
 		}
 		h.verify(t, r)
 		h.finish(t, r)
+	}
+}
+
+// TestReadOnlyTree makes log/, or a part of it, read-only before a start, and under
+// a log that waits. Of the whole Tessera would panic, of a part it would say
+// nothing that one could tell from a full disk.
+func TestReadOnlyTree(t *testing.T) {
+	if !testdisk.Enter(t) {
+		return
+	}
+	for _, part := range []string{treeDir, "log/.state", "log/tile", "log/tile/entries/000.p"} {
+		dir := newDir(t)
+		mount := filepath.Join(dir, part)
+		l, _ := start(t, dir)
+		fill(t, l, 0, 3)
+		if err := syscall.Mount(mount, mount, "", syscall.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		remount(t, mount, syscall.MS_RDONLY)
+		if part == treeDir {
+			// A bind of the whole is the same directory, and not another one.
+			if err := l.unmoved(); err != nil {
+				t.Error(err)
+			}
+		}
+		wantStop(t, l, dir, 3)
+		if _, err := l.Append(t.Context(), record(4)); !errors.Is(err, ErrUnwritable) {
+			t.Errorf("%s read-only: Append: %v", part, err)
+		}
+		if _, _, err := Check(Config{Dir: dir}); err != nil {
+			t.Errorf("%s read-only: what can be read is sound: %v", part, err)
+		}
+		l, err := Open(Config{Dir: dir})
+		if err == nil {
+			err = l.Start(&memNames{l: l, m: make(map[module.Version]Entry)})
+			closeLog(t, l)
+		}
+		if !errors.Is(err, ErrUnsafe) {
+			t.Errorf("%s read-only: a start: %v", part, err)
+		}
+		if err := syscall.Unmount(mount, syscall.MNT_DETACH); err != nil {
+			t.Fatal(err)
+		}
+		grow(t, dir, 3, 4)
 	}
 }
 

@@ -130,6 +130,20 @@ func (g *guard) write(path string) error {
 	return durable.WriteFile(root, filepath.Base(path), g.text(), 0o644)
 }
 
+// sweepGuard removes the temporary files that a crash of write left. Outside the
+// data directory others may be writing theirs beside it.
+func sweepGuard(path string) (removed int, err error) {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
+	return durable.SweepFile(root, filepath.Base(path))
+}
+
+// guardLock is the lock of a guard that is kept outside the data directory.
+func guardLock(path string) string { return path + ".lock" }
+
 // lockGuard takes the lock of a guard that is kept outside the data directory.
 // The lock of the directory is not enough for it: a restored or copied directory
 // names the same guard, and a guard that two processes extend, each from its own
@@ -143,7 +157,7 @@ func lockGuard(path string) (unlock func() error, err error) {
 		return nil, fmt.Errorf("guard: %w", err)
 	}
 	defer root.Close()
-	if unlock, err = durable.Lock(root, filepath.Base(path)+".lock"); err != nil {
+	if unlock, err = durable.Lock(root, filepath.Base(guardLock(path))); err != nil {
 		return nil, fmt.Errorf("guard: %w", err)
 	}
 	return unlock, nil

@@ -163,6 +163,8 @@ type Log struct {
 	archive   *archive
 	logger    *slog.Logger
 	unlock    []func() error // of the directory, and of a guard outside it
+	places    []place        // that must be what they were; the first is log/
+	treeRoot  *os.Root       // keeps log/ what it was
 
 	published atomic.Pointer[Publication]
 	shown     atomic.Int64 // bytes of the archive that are shown
@@ -178,6 +180,7 @@ type Log struct {
 
 	// Owned by the publisher after Start.
 	guard     *guard
+	tried     *guard                  // perhaps written: its write failed
 	late      *atomic.Pointer[[]byte] // filled with late cosignatures of the last round
 	asked     time.Time               // when the last round was met
 	pause     time.Duration           // refreshPause, but in tests
@@ -223,7 +226,7 @@ func Open(c Config) (*Log, error) {
 	}
 	if err := l.clean(); err != nil {
 		l.Close()
-		return nil, err
+		return nil, unsafeState(err)
 	}
 	return l, nil
 }
@@ -247,6 +250,9 @@ func open(c Config, flag int) (*Log, error) {
 	l := newLog(c, root)
 	if err = l.lock(c.Guard); err == nil {
 		err = l.preflight(flag)
+	}
+	if err == nil {
+		err = l.holdPlaces()
 	}
 	if err == nil {
 		err = l.openAudited(c.Auditors)
@@ -453,6 +459,9 @@ func (l *Log) Close() error {
 	var errs []error
 	if l.archive != nil {
 		errs = append(errs, l.archive.f.Close())
+	}
+	if l.treeRoot != nil {
+		errs = append(errs, l.treeRoot.Close())
 	}
 	for _, unlock := range l.unlock {
 		errs = append(errs, unlock())

@@ -124,6 +124,11 @@ func (l *Log) clean() error {
 		}
 		swept += n
 	}
+	n, err := sweepGuard(l.guardPath)
+	if err != nil {
+		return err
+	}
+	swept += n
 	for dir, keep := range l.edgeDirs() {
 		n, err := l.sweep(dir, keep)
 		if err != nil {

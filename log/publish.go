@@ -8,9 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -152,10 +152,18 @@ func (l *Log) sign(t tlog.Tree) error {
 	if err != nil {
 		return unsafeState(err)
 	}
+	// Before the guard is written too: the one of a copy is not ours to raise.
+	if err := l.unmoved(); err != nil {
+		return err
+	}
+	l.tried = g
 	if err := g.write(l.guardPath); err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}
-	l.guard = g
+	l.guard, l.tried = g, nil
+	if err := l.unmoved(); err != nil {
+		return err
+	}
 	// Crash point: the guard knows a size that nobody has seen signed. The
 	// next start publishes it.
 	p, err := l.signer.publication(t, l.archive.last.Load().Time)
@@ -252,11 +260,15 @@ func (l *Log) syncState() error {
 	return nil
 }
 
-// unsafeState marks errors that show damage. Others, such as too many open
-// files, pass.
+// unsafeState marks errors that show damage, or that the state is not there to be
+// read or written. Others, such as too many open files, pass.
 func unsafeState(err error) error {
-	if errors.Is(err, errRotten) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%w: %w", ErrUnsafe, err)
+	for _, e := range []error{
+		errRotten, fs.ErrNotExist, fs.ErrPermission, syscall.EROFS, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP,
+	} {
+		if errors.Is(err, e) {
+			return fmt.Errorf("%w: %w", ErrUnsafe, err)
+		}
 	}
 	return err
 }

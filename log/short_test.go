@@ -83,13 +83,7 @@ func TestLockInTheWay(t *testing.T) {
 		}
 	}
 	block()
-	if _, err := l.Append(context.Background(), record(3)); !errors.Is(err, ErrBusy) {
-		t.Errorf("Append: %v", err)
-	}
-	free()
-	fill(t, l, 3, 6)
-	closeLog(t, l)
-	block()
+	wantStop(t, l, dir, 3)
 	l, err := Open(Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +94,5 @@ func TestLockInTheWay(t *testing.T) {
 	}
 	l.Close()
 	free()
-	l, _ = start(t, dir)
-	fill(t, l, 6, 9)
-	closeLog(t, l)
+	grow(t, dir, 3, 6)
 }

@@ -9,7 +9,8 @@
 // any point the final name holds the old content or the new one, never a part
 // of either. What a crash can leave behind is the temporary file: its name
 // begins with [TempPrefix], no reader ever opens such a name, and [Sweep]
-// removes them when a directory is opened again.
+// removes them when a directory is opened again. In a directory that others write
+// to as well, [SweepFile] removes those of one file only.
 //
 // Every function works below an [os.Root], so that a name built from outside
 // bytes cannot leave the directory it belongs to.
@@ -20,6 +21,7 @@ package durable
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,10 +51,14 @@ type File struct {
 // Create starts a file in the directory dir of root ("." for root itself),
 // making dir where it is missing. The caller ends it with Commit or Abort.
 func Create(root *os.Root, dir string) (*File, error) {
+	return create(root, dir, TempPrefix)
+}
+
+func create(root *os.Root, dir, prefix string) (*File, error) {
 	if err := MkdirAll(root, dir); err != nil {
 		return nil, err
 	}
-	temp := path.Join(dir, TempPrefix+rand.Text())
+	temp := path.Join(dir, prefix+rand.Text())
 	f, err := root.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, err
@@ -99,7 +105,7 @@ func (f *File) Abort() {
 
 // WriteFile replaces the content of name below root.
 func WriteFile(root *os.Root, name string, data []byte, perm fs.FileMode) error {
-	f, err := Create(root, path.Dir(name))
+	f, err := create(root, path.Dir(name), tempOf(name))
 	if err != nil {
 		return err
 	}
@@ -111,6 +117,13 @@ func WriteFile(root *os.Root, name string, data []byte, perm fs.FileMode) error 
 		return err
 	}
 	return f.Commit(name)
+}
+
+// tempOf begins the temporary names of WriteFile for one file. It has a hash, not
+// the name, which can be as long as a name may be.
+func tempOf(name string) string {
+	sum := sha256.Sum256([]byte(path.Base(name)))
+	return fmt.Sprintf("%s%x-", TempPrefix, sum[:8])
 }
 
 // MkdirAll makes the directory name below root and those above it, each
@@ -146,6 +159,16 @@ func SyncDir(root *os.Root, name string) error {
 // below root. It does not descend. It must not run while files are being made
 // there. A missing directory has no litter.
 func Sweep(root *os.Root, name string) (removed int, err error) {
+	return sweep(root, name, TempPrefix)
+}
+
+// SweepFile removes the temporary files that a crash of [WriteFile] left beside
+// the file name. It must not run while that file is being written; others may be.
+func SweepFile(root *os.Root, name string) (removed int, err error) {
+	return sweep(root, path.Dir(name), tempOf(name))
+}
+
+func sweep(root *os.Root, name, prefix string) (removed int, err error) {
 	d, err := root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
@@ -159,7 +182,7 @@ func Sweep(root *os.Root, name string) (removed int, err error) {
 		return 0, err
 	}
 	for _, n := range names {
-		if !strings.HasPrefix(n, TempPrefix) {
+		if !strings.HasPrefix(n, prefix) {
 			continue
 		}
 		if err := root.RemoveAll(path.Join(name, n)); err != nil {

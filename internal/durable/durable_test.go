@@ -123,3 +123,27 @@ func TestLock(t *testing.T) {
 		t.Errorf("Lock in no directory: %v", err)
 	}
 }
+
+// TestSweepFile sweeps what a crash left of one file, and nothing of another that
+// is written in the same directory.
+func TestSweepFile(t *testing.T) {
+	root, _ := open(t)
+	for _, name := range []string{"guard", "guard2"} {
+		f, err := create(root, ".", tempOf(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close() // and no more, as if it was killed
+	}
+	if _, err := Create(root, "."); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{1, 0} {
+		if n, err := SweepFile(root, "guard"); n != want || err != nil {
+			t.Errorf("SweepFile = %d, %v, want %d", n, err, want)
+		}
+	}
+	if n, err := Sweep(root, "."); n != 2 || err != nil {
+		t.Errorf("Sweep = %d, %v: of what is others'", n, err)
+	}
+}

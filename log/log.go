@@ -96,8 +96,10 @@
 package log
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"log/slog"
@@ -231,15 +233,62 @@ func Open(c Config) (*Log, error) {
 	return l, nil
 }
 
-// Check does all that Open does and writes nothing. It returns the newest
-// publication.
+// checkTries is how often Check looks at a log that grows under its eyes.
+const checkTries = 10
+
+// Check looks at all that Open looks at, and writes nothing. It takes no lock, so
+// that a process can be working on the directory meanwhile, see [InUse]. It returns
+// the newest publication.
 func Check(c Config) (name string, p *Publication, err error) {
-	l, err := open(c, os.O_RDONLY)
+	root, err := os.OpenRoot(c.Dir)
 	if err != nil {
 		return "", nil, err
 	}
-	defer l.Close()
-	return l.Name(), l.Published(), nil
+	defer root.Close()
+	if !holdsLog(root) {
+		return "", nil, noLog()
+	}
+	for range checkTries {
+		l := newLog(c, root)
+		err = l.look()
+		if err == nil {
+			return l.Name(), l.Published(), nil
+		}
+		if !isUnsafe(err) || !l.guardMoved() {
+			return "", nil, err
+		}
+	}
+	return "", nil, fmt.Errorf("the log grew while it was looked at, %d times; the last look: %v", checkTries, err)
+}
+
+// look is preflight of a log that is not to be opened.
+func (l *Log) look() error {
+	err := l.preflight(os.O_RDONLY)
+	if l.archive != nil {
+		l.archive.f.Close()
+	}
+	return err
+}
+
+// guardMoved reports whether the guard was written since it was read. It is written
+// before each publication: as long as it is the same, archive and state are of one
+// moment with it, and if they contradict it, they do.
+func (l *Log) guardMoved() bool {
+	if l.guard == nil {
+		return false
+	}
+	text, err := os.ReadFile(l.guardPath)
+	return err == nil && !bytes.Equal(text, l.guard.text())
+}
+
+// InUse reports whether a process has the log in dir open.
+func InUse(dir string) (bool, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return false, err
+	}
+	defer root.Close()
+	return durable.Locked(root, lockFile)
 }
 
 func open(c Config, flag int) (*Log, error) {
@@ -268,7 +317,7 @@ func open(c Config, flag int) (*Log, error) {
 // that holds nothing of a log gets no lock file: init wants it empty.
 func (l *Log) lock(guard string) error {
 	if !holdsLog(l.root) {
-		return &fs.PathError{Op: "open", Path: keyFile, Err: fs.ErrNotExist}
+		return noLog()
 	}
 	unlock, err := durable.Lock(l.root, lockFile)
 	if err != nil {
@@ -285,6 +334,9 @@ func (l *Log) lock(guard string) error {
 	l.unlock = append(l.unlock, unlock)
 	return nil
 }
+
+// noLog is the error of a directory that holds none.
+func noLog() error { return &fs.PathError{Op: "open", Path: keyFile, Err: fs.ErrNotExist} }
 
 // holdsLog reports whether a directory has any part of a log.
 func holdsLog(root *os.Root) bool {

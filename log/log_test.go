@@ -468,3 +468,60 @@ func TestTwoOnOneDirectory(t *testing.T) {
 		t.Fatalf("second Open: %v", err)
 	}
 }
+
+// TestCheckBeside checks a log that grows meanwhile: it is sound, and in use.
+func TestCheckBeside(t *testing.T) {
+	dir := filepath.Join(memoryDir(t), "d")
+	if _, err := Create(CreateConfig{Dir: dir, Name: "sum.example.org/test"}); err != nil {
+		t.Fatal(err)
+	}
+	l, _ := start(t, dir)
+	if used, err := InUse(dir); !used || err != nil {
+		t.Errorf("InUse = %v, %v", used, err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 150 { // each with a publication of its own
+			if _, err := l.Append(context.Background(), record(i)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	var last int64
+	checks, grown := 0, 0
+	for running := true; running; checks++ {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		_, p, err := Check(Config{Dir: dir})
+		if err != nil {
+			t.Fatalf("Check of a log at size %d: %v", l.Published().Size, err)
+		}
+		if p.Size < last {
+			t.Errorf("size %d after %d", p.Size, last)
+		}
+		if p.Size > last {
+			grown++
+		}
+		last = p.Size
+	}
+	t.Logf("%d checks saw %d sizes", checks, grown)
+	if last != 150 || grown < 10 {
+		t.Errorf("%d checks saw %d sizes, and %d at last", checks, grown, last)
+	}
+
+	// What is not sound is not, whoever works on it.
+	undo := flip(t, filepath.Join(dir, treeDir, "tile/0/000.p/150"))
+	if _, _, err := Check(Config{Dir: dir}); !errors.Is(err, ErrUnsafe) {
+		t.Errorf("Check of a damaged tile: %v", err)
+	}
+	undo()
+	closeLog(t, l)
+	if used, err := InUse(dir); used || err != nil {
+		t.Errorf("InUse after Close = %v, %v", used, err)
+	}
+}

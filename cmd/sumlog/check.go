@@ -18,8 +18,8 @@ var cmdCheck = &command{
 	Long: `
 Check does everything that serve checks before it signs anything: that archive,
 guard, tiles, entries and the sequencer's state agree. It writes nothing, and
-litter of a crash is not a fault. It exits with 0 if the state is sound and with
-3 if it is not, or if a server is running on it.
+litter of a crash is not a fault. A server may be running on DIR, which is said.
+It exits with 0 if the state is sound and with 3 if it is not.
 `,
 	Flags: []string{"dir", "guard", "config"},
 	NArgs: cli.Exactly(0),
@@ -28,7 +28,11 @@ litter of a crash is not a fault. It exits with 0 if the state is sound and with
 		if err != nil {
 			return hintOpen(err, c.opts.dir)
 		}
-		_, err = fmt.Fprintf(c.Stdout, "sound: %s size %d root %v\n", name, p.Size, p.Root)
+		fmt.Fprintf(c.Stdout, "sound: %s size %d root %v\n", name, p.Size, p.Root)
+		used, err := log.InUse(c.opts.dir)
+		if used {
+			_, err = fmt.Fprintf(c.Stdout, "in use: a sumlog process is working on %s\n", c.opts.dir)
+		}
 		return err
 	},
 }

@@ -35,7 +35,7 @@ func hintOpen(err error, dir string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, durable.ErrLocked):
-		return cli.Hint(err, "a sumlog process is working on %s; one at a time", dir)
+		return cli.Hint(err, "a sumlog process is working on it, one at a time; sumlog check -dir %s works beside it", dir)
 	case errors.Is(err, log.ErrUnsafe):
 		return cli.Hint(err, "nothing was signed; do not delete anything: restore from a backup, or look at what changed")
 	case errors.Is(err, os.ErrNotExist):

@@ -29,6 +29,7 @@ import (
 	"path"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // TempPrefix begins the name of every file that is still being made.
@@ -193,23 +194,34 @@ func sweep(root *os.Root, name, prefix string) (removed int, err error) {
 	return removed, nil
 }
 
-// Lock takes the exclusive lock that the file name below root stands for,
-// without waiting, and returns the function that gives it back. The lock ends
-// with the process, however that ends. It belongs to the open file, so a second
-// Lock in the same process fails too ([ErrLocked]), unlike fcntl locks.
+// Lock takes the exclusive lock that the file name below root stands for, and
+// returns the function that gives it back. It waits for nobody but those who look
+// with [Locked], for a moment. The lock ends with the process, however that ends. It
+// belongs to the open file, so a second Lock in the same process fails too
+// ([ErrLocked]), unlike fcntl locks.
 func Lock(root *os.Root, name string) (unlock func() error, err error) {
+	for wait := time.Millisecond; ; wait *= 2 {
+		unlock, err = lock(root, name)
+		if !errors.Is(err, ErrLocked) || wait > 64*time.Millisecond {
+			return unlock, err
+		}
+		time.Sleep(wait)
+	}
+}
+
+func lock(root *os.Root, name string) (unlock func() error, err error) {
 	// Not for writing: what can only be read, a backup maybe, can be locked too.
 	f, err := root.OpenFile(name, os.O_RDONLY|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	err = flock(f)
+	err = flock(f, syscall.LOCK_EX)
 	if errors.Is(err, syscall.EBADF) { // NFS wants it open for writing
 		f.Close()
 		if f, err = root.OpenFile(name, os.O_RDWR, 0); err != nil {
 			return nil, err
 		}
-		err = flock(f)
+		err = flock(f, syscall.LOCK_EX)
 	}
 	if err != nil {
 		f.Close()
@@ -221,6 +233,24 @@ func Lock(root *os.Root, name string) (unlock func() error, err error) {
 	return f.Close, nil
 }
 
-func flock(f *os.File) error {
-	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+// Locked reports whether somebody holds the lock that the file name below root
+// stands for. It writes nothing, and two who ask do not see each other.
+func Locked(root *os.Root, name string) (bool, error) {
+	f, err := root.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close() // gives up the lock too
+	err = flock(f, syscall.LOCK_SH)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
+func flock(f *os.File, how int) error {
+	return syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 }

@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func open(t *testing.T) (*os.Root, string) {
@@ -122,6 +124,46 @@ func TestLock(t *testing.T) {
 	if _, err := Lock(root, "no/such"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Lock in no directory: %v", err)
 	}
+}
+
+// TestLocked looks at a lock, and writes nothing for it.
+func TestLocked(t *testing.T) {
+	root, dir := open(t)
+	look := func(want bool) {
+		t.Helper()
+		if got, err := Locked(root, "lock"); got != want || err != nil {
+			t.Errorf("Locked = %v, %v, want %v", got, err, want)
+		}
+	}
+	look(false)
+	if names, _ := os.ReadDir(dir); len(names) > 0 {
+		t.Errorf("it made %v", names)
+	}
+	unlock, err := Lock(root, "lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	look(true)
+	unlock()
+	look(false)
+}
+
+// TestLockedInTheWay takes a lock while another looks at it, who keeps nobody out.
+func TestLockedInTheWay(t *testing.T) {
+	root, _ := open(t)
+	f, err := root.Create("lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := flock(f, syscall.LOCK_SH); err != nil { // as Locked does
+		t.Fatal(err)
+	}
+	time.AfterFunc(5*time.Millisecond, func() { f.Close() })
+	unlock, err := Lock(root, "lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
 }
 
 // TestSweepFile sweeps what a crash left of one file, and nothing of another that

@@ -66,6 +66,7 @@ func (c *call) openForWork(ctx context.Context, what string, expect func(log.Rec
 	if err != nil {
 		return nil, nil, err
 	}
+	c.warn(&ups, false)
 	logger := c.logger()
 	l, err := c.openSigning(importInterval, logger)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +17,6 @@ import (
 
 	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/log"
-	"example.org/sumlog/mirror/upstream"
 )
 
 var cmdInit = &command{
@@ -32,7 +32,8 @@ key (PRIVATE+KEY+NAME+HASH+DATA) of that NAME. A key that has ever signed a log
 must not start another one: to everybody else that is a fork.
 
 The settings of the server that have the go command's as defaults are read with
-"go env" and stored in DIR/sumlog.toml.
+"go env" and stored in DIR/sumlog.toml, where they can be changed later. What
+sumlog serve would refuse is refused here.
 
 	sumlog init -dir /var/lib/sumlog -name sum.example.org
 `,
@@ -42,7 +43,7 @@ The settings of the server that have the go command's as defaults are read with
 		if c.opts.name == "" && c.opts.key == "" {
 			return cli.Usagef("init needs -name NAME").Hint("NAME is host[/path], such as sum.example.org")
 		}
-		vkey, err := c.create(ctx)
+		vkey, err := c.initLog(ctx)
 		if err != nil {
 			return err
 		}
@@ -51,8 +52,8 @@ The settings of the server that have the go command's as defaults are read with
 	},
 }
 
-// create makes the log and its settings file.
-func (c *call) create(ctx context.Context) (vkey string, err error) {
+// initLog checks all settings as serve does, and makes the log.
+func (c *call) initLog(ctx context.Context) (vkey string, err error) {
 	key, err := c.readKey()
 	if err != nil {
 		return "", err
@@ -66,9 +67,23 @@ func (c *call) create(ctx context.Context) (vkey string, err error) {
 		fmt.Fprintf(c.Stderr, "sumlog: hint: sumlog serve will need -upstream, -sumdb and -private, or put them into %s\n",
 			filepath.Join(c.opts.dir, settingsFile))
 	}
-	if _, err := upstream.NewRouter(nil, nil, c.opts.private); err != nil {
-		return "", c.badSetting("private", err)
+	ups, err := c.upstreams()
+	if err != nil {
+		return "", err
 	}
+	// Where it will listen is not known yet.
+	if err := c.refuseSelf(&ups, c.opts.name, nil); err != nil {
+		return "", err
+	}
+	if vkey, err = c.create(key); err != nil {
+		return "", err
+	}
+	c.warn(&ups, true)
+	return vkey, nil
+}
+
+// create makes the log, of a key or a new one, and its settings file.
+func (c *call) create(key string) (vkey string, err error) {
 	settings, err := formatSettings(c.stored())
 	if err != nil {
 		return "", err
@@ -78,7 +93,11 @@ func (c *call) create(ctx context.Context) (vkey string, err error) {
 		Files: map[string][]byte{settingsFile: settings},
 	})
 	if errors.Is(err, log.ErrExists) {
-		return "", cli.Hint(err, "a log is created once; sumlog serve -dir %s serves it", c.opts.dir)
+		return "", cli.Hint(err, "a log is created once; sumlog serve -dir %s serves it, with the settings in %s",
+			c.opts.dir, filepath.Join(c.opts.dir, settingsFile))
+	}
+	if dir := filepath.Dir(c.opts.guard); c.opts.guard != "" && errors.Is(err, fs.ErrNotExist) {
+		return "", cli.Hint(err, "the directory of the guard, %s, must be there first", dir)
 	}
 	return vkey, err
 }
@@ -106,6 +125,9 @@ func (c *call) readKey() (string, error) {
 	name, err := log.CheckKey(string(data))
 	if err != nil {
 		return "", cli.Usagef("%s: %v", c.opts.key, err)
+	}
+	if c.opts.name == "" {
+		c.opts.name = name
 	}
 	fmt.Fprintf(c.Stderr, "sumlog: warning: if the key of %s has ever signed a log, it must not start this one: two logs under one key are a fork\n", name)
 	return strings.TrimSpace(string(data)), nil

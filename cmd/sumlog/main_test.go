@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 //	                      until it is ready; sets $server to its URL
 //	shutdown [CODE]       end it with SIGTERM; it must exit with CODE (0)
 //	died CODE             wait until it ended by itself; it must exit with CODE
-//	serverlog             print what it wrote to stderr, for stdout to look at
+//	serverlog             print what it wrote, for stdout to look at
 //	goenv DIR             set GOPROXY and the like as sumlog env -json says
 //	freshcache            begin a new, empty module cache
 //	get PATH [STATUS]     GET $server/PATH; prints the body; fails unless it is
@@ -245,6 +245,7 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	p := &process{cmd: cmd, exited: make(chan error, 1)}
 	stderr, err := cmd.StderrPipe()
 	ts.Check(err)
+	cmd.Stdout = cmd.Stderr
 	ts.Check(cmd.Start())
 	s.server = p
 	urls := make(chan string, 1)
@@ -285,6 +286,7 @@ func startServer(t *testing.T, most int, args []string) (*process, <-chan string
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmd.Stdout = cmd.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

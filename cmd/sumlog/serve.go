@@ -33,8 +33,9 @@ var cmdServe = &command{
 	Short: "serve log, mirror and index",
 	Long: `
 Serve runs the authority in DIR until it gets SIGTERM or SIGINT: module mirror,
-checksum database, transparency log and index, all under one address. It prints
-what to paste into a shell to use it.
+checksum database, transparency log and index, all under one address. Once it
+serves, it prints on stdout the two lines to paste into a shell to use it, and
+nothing else; the log and all talk go to stderr. Scripts use sumlog env.
 
 What may be asked for is what the go command asks a proxy and a checksum
 database for. What is not yet in the log is fetched, verified and logged at the
@@ -81,9 +82,14 @@ func runServe(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.ensure(ctx, &ups); err != nil {
+	if err := c.checkCosigners(); err != nil {
 		return err
 	}
+	made, err := c.ensure(&ups)
+	if err != nil {
+		return err
+	}
+	c.warn(&ups, made)
 	logger := c.logger()
 	// Before there is anything to reload: by default, it ends the process.
 	hup := make(chan os.Signal, 1)
@@ -182,12 +188,12 @@ func loopback(host string) bool {
 
 // ensure refuses what the settings show to be this server itself, and creates
 // the log if that was asked for and there is none.
-func (c *call) ensure(ctx context.Context, ups *upstreams) error {
+func (c *call) ensure(ups *upstreams) (made bool, err error) {
 	name := c.opts.name
 	have, _, err := log.ReadVKey(c.opts.dir)
 	if err == nil {
 		if name != "" && name != have {
-			return cli.Usagef("%s holds the log %s, not %s", c.opts.dir, have, name)
+			return false, cli.Usagef("%s holds the log %s, not %s", c.opts.dir, have, name)
 		}
 		name = have
 	}
@@ -195,23 +201,23 @@ func (c *call) ensure(ctx context.Context, ups *upstreams) error {
 	// refused before a log is made.
 	addr, err := net.ResolveTCPAddr("tcp", c.opts.listen)
 	if err != nil {
-		return cli.Usagef("-listen %s: %v", c.opts.listen, err)
+		return false, cli.Usagef("-listen %s: %v", c.opts.listen, err)
 	}
 	if err := c.refuseSelf(ups, name, addr); err != nil {
-		return err
+		return false, err
 	}
 	if !c.opts.init {
-		return nil
+		return false, nil
 	}
 	files, err := os.ReadDir(c.opts.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return false, err
 	}
 	if len(files) > 0 {
-		return nil
+		return false, nil
 	}
-	_, err = c.create(ctx)
-	return err
+	_, err = c.create("")
+	return err == nil, err
 }
 
 // greet says in five lines what runs and what to paste.
@@ -220,8 +226,8 @@ func (c *call) greet(l *log.Log, addr net.Addr) {
 	fmt.Fprintf(c.Stderr, "sumlog: serving %s, size %d, on %s\n", l.Name(), l.Published().Size, at)
 	fmt.Fprintf(c.Stderr, "sumlog: verifier key %s\n", l.VKey())
 	fmt.Fprintf(c.Stderr, "sumlog: to use it, paste this into a shell:\n")
-	fmt.Fprintf(c.Stderr, "export GOPROXY='%s' GONOPROXY='none'\n", at)
-	fmt.Fprintf(c.Stderr, "export GOSUMDB='%s' GONOSUMDB='none'\n", l.VKey())
+	fmt.Fprintf(c.Stdout, "export GOPROXY='%s' GONOPROXY='none'\n", at)
+	fmt.Fprintf(c.Stdout, "export GOSUMDB='%s' GONOSUMDB='none'\n", l.VKey())
 }
 
 // clientAddr is the address by which a client on this machine reaches the

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -72,16 +73,22 @@ func goEnv(ctx context.Context) (map[string]string, error) {
 	return goenv.Get(ctx, "GOPROXY", "GOSUMDB", "GOPRIVATE")
 }
 
-// upstreams parses the settings about the outside world.
+// upstreams parses the settings about the outside world: for init, which stores them,
+// as for all that use them. Those that were set nowhere, which only init lets be, are
+// as off.
 func (c *call) upstreams() (u upstreams, err error) {
-	if u.public, err = c.list("upstream", c.opts.upstream); err != nil {
-		return u, err
+	if c.From["upstream"] != "" {
+		if u.public, err = c.list("upstream", c.opts.upstream); err != nil {
+			return u, err
+		}
 	}
 	if u.private, err = c.list("private-upstream", c.opts.privateUpstream); err != nil {
 		return u, err
 	}
-	if u.spec, err = upstream.ParseSpec(c.opts.sumdb); err != nil {
-		return u, c.badSetting("sumdb", err)
+	if c.From["sumdb"] != "" {
+		if u.spec, err = upstream.ParseSpec(c.opts.sumdb); err != nil {
+			return u, c.badSetting("sumdb", err)
+		}
 	}
 	u.globs = c.opts.private
 	u.credentials = netrc.New(func(err error) { fmt.Fprintf(c.Stderr, "sumlog: warning: %v\n", err) })
@@ -122,8 +129,32 @@ func (c *call) list(name, text string) (upstream.List, error) {
 		return l, cli.Usagef("%s (%s) is only direct, and version control is not supported yet", name, c.From[name]).
 			Hint("pass -%s with the URL of a module proxy, or off", name)
 	}
-	fmt.Fprintf(c.Stderr, "sumlog: warning: direct is left out of %s (%s): version control is not supported yet\n", name, c.From[name])
 	return l, nil
+}
+
+// warn says what is odd about u and yet may be meant. Where the log is made, it says
+// too what the operator may not have chosen, and need not hear again at each start.
+func (c *call) warn(u *upstreams, made bool) {
+	warning := func(format string, args ...any) { fmt.Fprintf(c.Stderr, "sumlog: warning: "+format+"\n", args...) }
+	for _, s := range []struct {
+		name string
+		list upstream.List
+	}{{"upstream", u.public}, {"private-upstream", u.private}} {
+		from := c.From[s.name]
+		if s.list.Direct && (made || strings.HasPrefix(from, "-") || strings.HasPrefix(from, "SUMLOG_")) {
+			warning("direct is left out of %s (%s): version control is not supported yet", s.name, from)
+		}
+		for _, e := range s.list.Entries {
+			if why := noTree(e.URL); why != "" {
+				warning("%s (%s): %s %s", s.name, from, e.URL.Path, why)
+			}
+		}
+	}
+	if made && c.From["sumdb"] == "go env GOSUMDB" && !u.spec.Off && !u.spec.Known() {
+		warning("go env GOSUMDB is %s: if that is another sumlog's, pasted into this shell, this log will ask it for everything", u.spec.Name)
+		fmt.Fprintf(c.Stderr, "sumlog: hint: unset GOPROXY and GOSUMDB and begin anew, or change upstream and sumdb in %s\n",
+			filepath.Join(c.opts.dir, settingsFile))
+	}
 }
 
 // badSetting says which setting is malformed, and where it was made.
@@ -143,7 +174,7 @@ func (c *call) refuseSelf(u *upstreams, name string, listen net.Addr) error {
 			}
 		}
 	}
-	if u.spec.Off {
+	if u.spec.Off || u.spec.Name == "" {
 		return nil
 	}
 	if u.spec.Name == name || u.spec.URL != nil && isSelf(u.spec.URL, host, listen) {

@@ -54,6 +54,16 @@ func (c *call) openSigning(interval time.Duration, logger *slog.Logger) (*log.Lo
 	return l, nil
 }
 
+// checkCosigners checks the settings that name witnesses and auditors as far as can
+// be done without a log.
+func (c *call) checkCosigners() error {
+	if _, err := c.readAuditors(); err != nil || c.opts.policy == "" {
+		return err
+	}
+	_, err := c.readPolicy()
+	return err
+}
+
 // openQuorum returns the witnesses of the policy, nil if there is none.
 func (c *call) openQuorum(logger *slog.Logger) (*quorum.Quorum, error) {
 	if c.opts.policy == "" {

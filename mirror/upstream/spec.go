@@ -28,6 +28,9 @@ type Spec struct {
 	Off  bool     // the spec was "off": no database, and nothing else is set
 }
 
+// Known reports whether the database is one that a spec can name without its key.
+func (s Spec) Known() bool { return s.VKey != "" && knownKeys[s.Name] == s.VKey }
+
 // ParseSpec parses a spec written as the go command's GOSUMDB: "off", or a
 // known name or a vkey, and after white space, if wanted, a URL.
 func ParseSpec(s string) (Spec, error) {

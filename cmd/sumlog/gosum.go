@@ -46,52 +46,64 @@ func (c claim) of(rec log.Record) string {
 	return rec.Zip
 }
 
+// sums are what a file says.
+type sums struct {
+	claims []claim
+	other  int     // lines with a kind of hash other than h1, which go commands pass over too
+	bad    []error // lines that are malformed
+}
+
 // parseGoSum parses a go.sum file. It is strict, for what it lets through costs
-// requests to upstreams, and becomes a record that stands for ever. Passed over, and
-// counted, are lines with a kind of hash other than h1, as go commands do.
-func parseGoSum(name string, data []byte) (claims []claim, other int, err error) {
+// requests to upstreams, and becomes a record that stands for ever. Of a version that
+// a malformed line names, nothing counts: what that line meant to say of the hash
+// might have kept out a wrong record.
+func parseGoSum(name string, data []byte) (s sums, err error) {
 	lines, err := sumfile.Parse(data)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", name, err)
+		return s, fmt.Errorf("%s: %w", name, err)
 	}
+	unsure := map[module.Version]bool{}
 	for _, l := range lines {
-		where := fmt.Sprintf("%s:%d", name, l.Number)
-		if l.Err != nil {
-			return nil, 0, fmt.Errorf("%s: %w", where, l.Err)
+		c := claim{fmt.Sprintf("%s:%d", name, l.Number), module.Version{Path: l.Path, Version: l.Version}, l.Mod, l.Hash}
+		err := l.Err
+		switch {
+		case err == nil && !l.H1():
+			s.other++
+			continue
+		case err == nil:
+			// Stricter than the reader: it is to be a record that this log can take.
+			err = log.Record{Module: c.mod, Zip: c.hash, Mod: c.hash}.Check()
 		}
-		if !l.H1() {
-			other++
+		if err != nil {
+			s.bad = append(s.bad, fmt.Errorf("%s: %w", c.where, err))
+			unsure[c.mod] = true
 			continue
 		}
-		c := claim{where, module.Version{Path: l.Path, Version: l.Version}, l.Mod, l.Hash}
-		// Stricter than the reader: it is to be a record that this log can take.
-		if err := (log.Record{Module: c.mod, Zip: c.hash, Mod: c.hash}).Check(); err != nil {
-			return nil, 0, fmt.Errorf("%s: %w", where, err)
-		}
-		claims = append(claims, c)
+		s.claims = append(s.claims, c)
 	}
-	return claims, other, nil
+	s.claims = slices.DeleteFunc(s.claims, func(c claim) bool { return unsure[c.mod] })
+	return s, nil
 }
 
 // readClaims reads what an argument of import names: a go.sum file, or the
 // directory of a module cache.
-func readClaims(name string) (claims []claim, other int, err error) {
+func readClaims(name string) (s sums, err error) {
 	fi, err := os.Stat(name)
 	if err != nil {
-		return nil, 0, err
+		return s, err
 	}
 	if fi.IsDir() {
-		claims, err = readCache(name)
-		return claims, 0, err
+		s.claims, err = readCache(name)
+		return s, err
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, 0, err
+		return s, err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, sumfile.MaxFile+1))
 	if err != nil {
-		return nil, 0, err
+		return s, err
 	}
 	return parseGoSum(name, data)
 }

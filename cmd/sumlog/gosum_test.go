@@ -29,12 +29,13 @@ func TestParseGoSum(t *testing.T) {
 		"example.com/A v1.0.0 h2:something\n" +
 		"example.com/A v1.0.0/go.mod h1:G7mAYYxgmS0lVkHyy2hEOLQCFB0DlQFTMLWggykrydY=\n" +
 		"example.com/b v2.0.0+incompatible/go.mod " + hashA // no newline at the end
-	claims, other, err := parseGoSum("go.sum", []byte(data))
+	s, err := parseGoSum("go.sum", []byte(data))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if other != 1 {
-		t.Errorf("%d lines with other hashes, want 1", other)
+	claims := s.claims
+	if s.other != 1 || len(s.bad) > 0 {
+		t.Errorf("%d lines with other hashes, want 1, and %q malformed", s.other, s.bad)
 	}
 	a, b := module.Version{Path: "example.com/A", Version: "v1.0.0"}, module.Version{Path: "example.com/b", Version: "v2.0.0+incompatible"}
 	want := []claim{
@@ -72,11 +73,18 @@ func TestParseGoSumRefuses(t *testing.T) {
 		"example.com/a v2.0.0 " + hashA,
 		"example.com/" + strings.Repeat("a", sumfile.MaxLine) + " v1.0.0 " + hashA,
 	} {
-		if claims, _, err := parseGoSum("go.sum", []byte("\n"+line)); err == nil {
-			t.Errorf("parseGoSum(%.80q) = %v", line, claims)
-		} else if !strings.HasPrefix(err.Error(), "go.sum:2: ") {
-			t.Errorf("parseGoSum(%.80q): %v, which does not say where", line, err)
+		good := "example.com/good v1.0.0 " + hashA + "\n"
+		s, err := parseGoSum("go.sum", []byte("\n"+line+"\n"+good))
+		if err != nil || len(s.bad) != 1 || len(s.claims) != 1 || s.claims[0].where != "go.sum:3" {
+			t.Errorf("parseGoSum(%.80q) = %v, %v", line, s, err)
+		} else if !strings.HasPrefix(s.bad[0].Error(), "go.sum:2: ") {
+			t.Errorf("parseGoSum(%.80q): %v, which does not say where", line, s.bad[0])
 		}
+	}
+	// What a malformed line would have said of the hash could have kept this out.
+	s, err := parseGoSum("go.sum", []byte("example.com/a v1.0.0/go.mod "+hashA+"\nexample.com/a v1.0.0 h1:short\n"))
+	if err != nil || len(s.claims) != 0 || len(s.bad) != 1 {
+		t.Errorf("a version that a malformed line names: %v, %v", s, err)
 	}
 }
 
@@ -87,11 +95,11 @@ func FuzzParseGoSum(f *testing.F) {
 	f.Add([]byte("example.com/A v0.0.0-20260102030405-0123456789ab " + hashA))
 	f.Add([]byte("\x00 \xff h1:"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		claims, _, err := parseGoSum("go.sum", data)
+		s, err := parseGoSum("go.sum", data)
 		if err != nil {
 			return
 		}
-		for _, w := range wishes(claims) {
+		for _, w := range wishes(s.claims) {
 			rec := log.Record{Module: w.mod, Zip: hashA, Mod: hashA}
 			for _, c := range w.claims {
 				rec.Zip, rec.Mod = c.hash, c.hash
@@ -130,12 +138,12 @@ func TestReadCache(t *testing.T) {
 		}
 	}
 	for _, arg := range []string{dir, filepath.Join(dir, "cache", "download")} {
-		claims, _, err := readClaims(arg)
+		s, err := readClaims(arg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, c := range claims {
+		for _, c := range s.claims {
 			got = append(got, fmt.Sprintln(c.mod, c.isMod, c.hash))
 		}
 		want := []string{

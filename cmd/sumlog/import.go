@@ -32,7 +32,8 @@ their zip.
 
 What is logged is what the upstreams and the checksum database say. The hashes
 in FILE are expectations: where one differs from the log, the line is reported,
-the exit code is 1, and the log is as it was.
+the exit code is 1, and the log is as it was. Malformed lines, and the versions
+that they name, are left out and listed at the end; then too the exit code is 1.
 
 No server may be running on DIR. Import can be repeated.
 
@@ -85,15 +86,16 @@ func (c *call) openForWork(ctx context.Context, what string, expect func(log.Rec
 
 func runImport(ctx context.Context, c *call) error {
 	var claims []claim
+	var bad []error
 	for _, name := range c.Args {
-		list, other, err := readClaims(name)
+		s, err := readClaims(name)
 		if err != nil {
 			return err
 		}
-		if other > 0 {
-			fmt.Fprintf(c.Stderr, "sumlog: warning: %s: %d lines with hashes other than h1 left out\n", name, other)
+		if s.other > 0 {
+			fmt.Fprintf(c.Stderr, "sumlog: warning: %s: %d lines with hashes other than h1 left out\n", name, s.other)
 		}
-		claims = append(claims, list...)
+		claims, bad = append(claims, s.claims...), append(bad, s.bad...)
 	}
 	list := wishes(claims)
 	a, m, err := c.openForWork(ctx, "importing", expectation(list))
@@ -107,6 +109,9 @@ func runImport(ctx context.Context, c *call) error {
 	m.End()
 	fmt.Fprintf(c.Stdout, "imported: %d versions, %d new, %d already logged, %d mismatched, %d failed\n",
 		i.done, i.admitted, i.logged, i.mismatched, i.failed)
+	for _, err := range bad {
+		fmt.Fprintf(c.Stderr, "sumlog: malformed: %v\n", err)
+	}
 	switch {
 	case i.stopped():
 		return signingStopped(i.fatal)
@@ -117,6 +122,9 @@ func runImport(ctx context.Context, c *call) error {
 			"either the files or what upstream gave are not what their authors published")
 	case i.failed > 0:
 		return cli.Hint(fmt.Errorf("%d versions could not be admitted", i.failed), "the same command tries them again")
+	case len(bad) > 0:
+		return cli.Hint(fmt.Errorf("%d lines are malformed and were left out, with the versions that they name", len(bad)),
+			"mend them, or have go mod tidy write the file anew")
 	}
 	return nil
 }

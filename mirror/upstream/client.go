@@ -317,9 +317,15 @@ func (w *writerError) Write(p []byte) (int, error) {
 }
 
 // errorText returns what an error's body says to a human: its first paragraph,
-// if it is plain text and printable throughout. The text is shown on terminals,
-// so escape sequences and direction overrides must not get through.
+// if it is plain text, or looks like it where its type is not said, and printable
+// throughout. The text is shown on terminals, so escape sequences and direction
+// overrides must not get through.
 func errorText(contentType string, body io.Reader) string {
+	// An error here means less text; the status has been had already.
+	b, _ := io.ReadAll(io.LimitReader(body, 2*maxTextBytes))
+	if contentType == "" {
+		contentType = http.DetectContentType(b)
+	}
 	mediaType, params, _ := mime.ParseMediaType(contentType)
 	if mediaType != "text/plain" {
 		return ""
@@ -329,8 +335,6 @@ func errorText(contentType string, body io.Reader) string {
 		return ""
 	case "", "utf-8", "us-ascii":
 	}
-	// An error here means less text; the status has been had already.
-	b, _ := io.ReadAll(io.LimitReader(body, 2*maxTextBytes))
 	var text []string
 	room := maxTextBytes
 	for line := range strings.SplitSeq(string(b), "\n") {

@@ -96,13 +96,13 @@ func runBundle(ctx context.Context, c *call) error {
 	for _, m := range mods {
 		if _, v, reason := set.Find(m.Path, m.Version); v != gosum.OK {
 			missing++
-			fmt.Fprintf(c.Stderr, "%s", clean(fmt.Appendf(nil, "%s: %s: %s\n", v, m, reason)))
+			c.Say("%s: %s: %s", v, m, reason)
 		}
 	}
 	for _, path := range paths {
-		fmt.Fprintf(c.Stderr, "evidence: %s\n", path)
+		c.Say("evidence: %s", path)
 	}
-	fmt.Fprintf(c.Stderr, "%d records and %d hashes; size %d of %s\n", len(b.Records()), b.Hashes(), b.Newest().Size, b.Key())
+	c.Say("%d records and %d hashes; size %d of %s", len(b.Records()), b.Hashes(), b.Newest().Size, b.Key())
 	switch {
 	case len(paths) > 0:
 		return errContradiction
@@ -161,7 +161,7 @@ func (c *call) reanchor(ctx context.Context, a authority) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.Stderr, "%d records of size %d, anchored at size %d of %s\n", len(b.Records()), b.First().Size, b.Newest().Size, b.Key())
+	c.Say("%d records of size %d, anchored at size %d of %s", len(b.Records()), b.First().Size, b.Newest().Size, b.Key())
 	return c.writeResult(c.opts.out, b.Bytes())
 }
 
@@ -169,7 +169,7 @@ func (c *call) reanchor(ctx context.Context, a authority) error {
 // the log still has, counts. If it does not, the log's own can take its place where
 // it is not what the records are proven under.
 func (c *call) unchanged(a authority, old *bundle.Bundle, file []byte) (done bool, err error) {
-	fmt.Fprintf(c.Stderr, "the log is still at size %d, as in %s\n", old.Newest().Size, c.bundle.reanchor)
+	c.Say("the log is still at size %d, as in %s", old.Newest().Size, c.bundle.reanchor)
 	note, err := checkpoint.ParseNote(old.Newest().Note)
 	if err != nil {
 		return false, err

@@ -140,7 +140,7 @@ func (c *call) auditConfig(ctx context.Context) (cfg audit.Config, err error) {
 		MaxAge: c.opts.maxAge,
 		Tags:   c.log.tags,
 		Tool:   "sumaudit " + cli.Version(),
-		Logger: slog.New(c.LogHandler(slog.LevelInfo)),
+		Logger: c.Logger(slog.LevelInfo),
 	}
 	if cfg.Key, err = c.logKey(); err != nil {
 		return cfg, err

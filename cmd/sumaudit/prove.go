@@ -84,7 +84,7 @@ func runProve(ctx context.Context, c *call) error {
 	}
 	defer s.close()
 	for _, path := range paths {
-		fmt.Fprintf(c.Stderr, "evidence: %s\n", path)
+		c.Say("evidence: %s", path)
 	}
 	e, v, reason := set.Find(m.Path, m.Version)
 	switch {
@@ -155,7 +155,7 @@ func (c *call) checkProof(ctx context.Context) error {
 		}
 		return err
 	}
-	fmt.Fprintf(c.Stderr, "entry %d at size %d of %s\n", p.Index, head.Size, key.Name())
+	c.Say("entry %d at size %d of %s", p.Index, head.Size, key.Name())
 	return c.writeResult(c.opts.out, text)
 }
 

@@ -231,8 +231,8 @@ func scriptMetrics(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: metrics FILE")
 	}
-	_, rest, _ := strings.Cut(ts.ReadFile(args[0]), `"serving metrics","addr":"`)
-	addr, _, ok := strings.Cut(rest, `"`)
+	_, rest, _ := strings.Cut(ts.ReadFile(args[0]), "serving metrics addr=")
+	addr, _, ok := strings.Cut(rest, "\n")
 	if !ok {
 		ts.Fatalf("no address in %s", args[0])
 	}

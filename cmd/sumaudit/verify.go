@@ -305,12 +305,12 @@ func (c *call) verifyAgain(a authority) error {
 	case a.policy != "":
 		r.Policy = a.policy
 	case r.Policy != "":
-		fmt.Fprintln(c.Stderr, "the policy is the report's own; -policy FILE says yours")
+		c.Say("the policy is the report's own; -policy FILE says yours")
 	}
 	if r.Private != "" {
-		fmt.Fprintf(c.Stderr, "%s\n", clean([]byte("private by the report: "+r.Private)))
+		c.Say("private by the report: %s", r.Private)
 	}
-	if err := compareInputs(c.Stderr, r); err != nil {
+	if err := c.compareInputs(r); err != nil {
 		return err
 	}
 	if err := c.printVerified(r); err != nil {
@@ -327,7 +327,7 @@ func (c *call) printVerified(r *gosum.Report) error {
 		for _, in := range r.Inputs {
 			names = append(names, in.Name)
 		}
-		fmt.Fprintf(c.Stderr, "nothing was verified: there is no line in %s\n", clean([]byte(strings.Join(names, ", "))))
+		c.Say("nothing was verified: there is no line in %s", strings.Join(names, ", "))
 	}
 	if c.verify.report != "" {
 		data, err := r.Bytes()

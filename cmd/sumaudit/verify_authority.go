@@ -225,7 +225,7 @@ func (c *call) openState(ctx context.Context, key *checkpoint.Key) (*state.State
 	if !errors.Is(err, durable.ErrLocked) {
 		return s, err
 	}
-	fmt.Fprintf(c.Stderr, "waiting for %s, which another process has open\n", c.opts.state)
+	c.Say("waiting for %s, which another process has open", c.opts.state)
 	ctx, cancel := context.WithTimeout(ctx, stateWait)
 	defer cancel()
 	tick := time.NewTicker(statePoll)
@@ -299,7 +299,7 @@ func (c *call) proveAll(ctx context.Context, s *session, mods []module.Version) 
 	if len(seen) > 0 {
 		cfg.Known = seen[len(seen)-1]
 	}
-	meter := c.Meter("looking up", slog.New(c.LogHandler(slog.LevelInfo)))
+	meter := c.Meter("looking up", c.Logger(slog.LevelInfo))
 	cfg.Progress = meter.Set
 	set, err := gosum.Prove(ctx, cfg, mods)
 	meter.End()

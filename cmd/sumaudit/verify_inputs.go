@@ -94,7 +94,7 @@ func (in *verifyInput) add(ctx context.Context, c *call, kind, name string) (err
 			claims, err = modfiles.Binary(name)
 		}
 	case gosum.KindCache:
-		meter := c.Meter("hashing", slog.New(c.LogHandler(slog.LevelInfo)))
+		meter := c.Meter("hashing", c.Logger(slog.LevelInfo))
 		claims, err = modfiles.Cache(ctx, name, meter.Set)
 		meter.End()
 	case gosum.KindVendor:
@@ -269,21 +269,21 @@ func (z *zips) close() {
 // compareInputs compares a report with the files it is about, as far as they are
 // here. A file that is another one now is said, and is not an error: the report is
 // about what it was then. Lines that are not those of the file are.
-func compareInputs(w io.Writer, r *gosum.Report) error {
+func (c *call) compareInputs(r *gosum.Report) error {
 	for _, in := range r.Inputs {
 		if in.Kind != gosum.KindSum && in.Kind != gosum.KindBinary {
-			fmt.Fprintf(w, "%s: not read again\n", in.Name)
+			c.Say("%s: not read again", in.Name)
 			continue
 		}
 		_, sum, err := digest(in.Name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			fmt.Fprintf(w, "%s: not here\n", in.Name)
+			c.Say("%s: not here", in.Name)
 			continue
 		case err != nil:
 			return err
 		case sum != in.SHA256:
-			fmt.Fprintf(w, "%s: changed since the report\n", in.Name)
+			c.Say("%s: changed since the report", in.Name)
 			continue
 		}
 		var claims []gosum.Claim

@@ -14,6 +14,6 @@ import (
 // through klog, come out of it too; what it says beyond that is about its own
 // checkpoints, which nobody sees.
 func (c *call) logger() *slog.Logger {
-	klog.SetSlogLogger(slog.New(c.LogHandler(slog.LevelWarn)).With("from", "tessera"))
-	return slog.New(c.LogHandler(slog.LevelInfo))
+	klog.SetSlogLogger(slog.New(c.LogHandler(max(slog.LevelWarn, c.Level(slog.LevelWarn)))).With("from", "tessera"))
+	return c.Logger(slog.LevelInfo)
 }

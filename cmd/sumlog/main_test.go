@@ -243,14 +243,14 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	p := &process{cmd: cmd, exited: make(chan error, 1)}
-	stderr, err := cmd.StderrPipe()
+	out, err := cmd.StdoutPipe()
 	ts.Check(err)
-	cmd.Stdout = cmd.Stderr
+	cmd.Stderr = cmd.Stdout
 	ts.Check(cmd.Start())
 	s.server = p
 	urls := make(chan string, 1)
 	go func() {
-		p.read(stderr, urls)
+		p.read(out, urls)
 		p.exited <- cmd.Wait()
 		close(p.exited)
 		close(urls)
@@ -282,17 +282,17 @@ func startServer(t *testing.T, most int, args []string) (*process, <-chan string
 	}
 	cmd.Env = append(os.Environ(), "GOENV=off", "GOPROXY=off", "GOSUMDB=sum.golang.org")
 	p := &process{cmd: cmd, exited: make(chan error, 1)}
-	stderr, err := cmd.StderrPipe()
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stdout = cmd.Stderr
+	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	urls := make(chan string, 1)
 	go func() {
-		p.read(stderr, urls)
+		p.read(out, urls)
 		p.exited <- cmd.Wait()
 		close(urls)
 	}()

@@ -356,7 +356,7 @@ func (w *witnessed) get(path string) string {
 // metrics returns what the log says of itself.
 func (w *witnessed) metrics() string {
 	w.t.Helper()
-	addr := regexp.MustCompile(`serving metrics","addr":"([^"]+)"`).FindStringSubmatch(w.proc.text())
+	addr := regexp.MustCompile(`serving metrics addr=(\S+)`).FindStringSubmatch(w.proc.text())
 	if addr == nil {
 		w.t.Fatalf("no address of metrics in %s", w.proc.text())
 	}

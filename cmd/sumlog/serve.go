@@ -35,7 +35,10 @@ var cmdServe = &command{
 Serve runs the authority in DIR until it gets SIGTERM or SIGINT: module mirror,
 checksum database, transparency log and index, all under one address. Once it
 serves, it prints on stdout the two lines to paste into a shell to use it, and
-nothing else; the log and all talk go to stderr. Scripts use sumlog env.
+nothing else; what else it says is on stderr. Scripts use sumlog env.
+
+SIGHUP reads the witness policy again. A log of the levels debug, info, warning and
+error is on stderr, a line each: program, time, level, message, key=value.
 
 What may be asked for is what the go command asks a proxy and a checksum
 database for. What is not yet in the log is fetched, verified and logged at the
@@ -47,7 +50,7 @@ is not loopback needs -open.
 creates a log first if there is none.
 `,
 	Flags: append(append([]string{"dir", "listen", "open"}, upstreamFlags...),
-		"guard", "witness-policy", "publish-interval", "wait", "auditor", "metrics", "config", "init", "name"),
+		"guard", "witness-policy", "publish-interval", "wait", "auditor", "metrics", "url", "config", "init", "name"),
 	NArgs: cli.Exactly(0),
 	Run:   runServe,
 }
@@ -176,6 +179,9 @@ func (c *call) checkServe() error {
 		return cli.Usagef("-listen %s is not loopback, and anyone who can look up can make the log grow", c.opts.listen).
 			Hint("pass -open if that is what you want")
 	}
+	if err := c.checkURL(); err != nil {
+		return err
+	}
 	return c.absoluteGuard()
 }
 
@@ -220,24 +226,16 @@ func (c *call) ensure(ups *upstreams) (made bool, err error) {
 	return err == nil, err
 }
 
-// greet says in five lines what runs and what to paste.
+// greet says what runs, and prints what to paste.
 func (c *call) greet(l *log.Log, addr net.Addr) {
-	at := "http://" + clientAddr(addr)
-	fmt.Fprintf(c.Stderr, "sumlog: serving %s, size %d, on %s\n", l.Name(), l.Published().Size, at)
-	fmt.Fprintf(c.Stderr, "sumlog: verifier key %s\n", l.VKey())
-	fmt.Fprintf(c.Stderr, "sumlog: to use it, paste this into a shell:\n")
-	fmt.Fprintf(c.Stdout, "export GOPROXY='%s' GONOPROXY='none'\n", at)
-	fmt.Fprintf(c.Stdout, "export GOSUMDB='%s' GONOSUMDB='none'\n", l.VKey())
-}
-
-// clientAddr is the address by which a client on this machine reaches the
-// server.
-func clientAddr(addr net.Addr) string {
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok || !tcp.IP.IsUnspecified() {
-		return addr.String()
+	c.Say("serving %s, size %d, on http://%s", l.Name(), l.Published().Size, addr)
+	c.Say("verifier key %s", l.VKey())
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() && c.opts.url == "" {
+		c.Say("hint: -url URL says how clients reach it, if not as below")
 	}
-	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
+	c.Say("to use it, paste this into a shell:")
+	fmt.Fprintf(c.Stdout, "export GOPROXY='%s' GONOPROXY='none'\n", c.clientURL(addr))
+	fmt.Fprintf(c.Stdout, "export GOSUMDB='%s' GONOSUMDB='none'\n", l.VKey())
 }
 
 // A server answers from its first moment on, with 503 while it cannot serve.

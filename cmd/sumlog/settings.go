@@ -40,7 +40,6 @@ type options struct {
 
 const (
 	defaultListen   = "127.0.0.1:8070"
-	defaultURL      = "http://" + defaultListen
 	defaultInterval = time.Second
 	defaultWait     = 5 * time.Minute
 )
@@ -134,9 +133,9 @@ var settings = []cli.Setting[*call]{
 		Bind:  cli.Switch(func(c *call) *bool { return &c.opts.init }),
 	},
 	{
-		Name: "url", Value: "URL",
-		Usage: "the server as clients reach it (default " + defaultURL + ")",
-		Bind:  cli.Text(func(c *call) *string { return &c.opts.url }, defaultURL),
+		Name: "url", Value: "URL", File: true,
+		Usage: "the server as clients reach it (default: the address of -listen)",
+		Bind:  cli.Text(func(c *call) *string { return &c.opts.url }, ""),
 	},
 	{
 		Name:  "json",
@@ -163,7 +162,7 @@ func settingsFiles(cmd *command, c *call) (files []cli.File, err error) {
 		}
 		files = append(files, cli.File{Name: c.opts.config, Data: data})
 	}
-	if c.opts.dir == "" || !slices.Contains(cmd.Flags, "guard") {
+	if c.opts.dir == "" || !slices.Contains(cmd.Flags, "guard") && !slices.Contains(cmd.Flags, "config") {
 		return files, nil // a command that reads no settings
 	}
 	name := filepath.Join(c.opts.dir, settingsFile)

@@ -9,7 +9,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -157,6 +156,10 @@ func (c *call) reloadPolicy(ctx context.Context, hup <-chan os.Signal, l *log.Lo
 			return
 		case <-hup:
 		}
+		if c.witnesses == nil {
+			logger.Info("nothing to read again: there is no witness policy")
+			continue
+		}
 		if err := c.reload(l); err != nil {
 			logger.Error("settings not reloaded, going on with the old ones", "err", err)
 			continue
@@ -166,9 +169,6 @@ func (c *call) reloadPolicy(ctx context.Context, hup <-chan os.Signal, l *log.Lo
 }
 
 func (c *call) reload(l *log.Log) error {
-	if c.witnesses == nil {
-		return errors.New("there is no witness policy, and nothing else can be reloaded")
-	}
 	p, err := c.readPolicy()
 	if err != nil {
 		return err

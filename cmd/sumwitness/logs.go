@@ -84,7 +84,7 @@ func (c *call) change(ctx context.Context, ch changes) error {
 	if !errors.Is(err, errNoServer) {
 		return err
 	}
-	w, closing, err := c.openWitness(slog.New(c.LogHandler(slog.LevelWarn)))
+	w, closing, err := c.openWitness(c.Logger(slog.LevelWarn))
 	if errors.Is(err, durable.ErrLocked) {
 		return cli.Hint(err, "a server runs on %s and does not answer on %s/%s; stop it first", c.opts.dir, c.opts.dir, controlFile)
 	}

@@ -60,7 +60,7 @@ func TestMain(m *testing.M) {
 //	hup                   send it SIGHUP
 //	restarter             set $restart to a URL that kills and starts it
 //	restarted             fail unless that was used
-//	serverlog TEXT        wait until what it wrote to stderr has TEXT, and print it
+//	serverlog TEXT        wait until what it wrote has TEXT, and print it
 //	get PATH [STATUS]     GET $server/PATH, or PATH if that is a URL; prints header
 //	                      and body; fails unless it is STATUS (200)
 //	until TEXT PATH       GET PATH until the answer has TEXT
@@ -235,22 +235,23 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("pid", fmt.Sprint(cmd.Process.Pid))
 	ts.Setenv("server", p.find(" on http", "\n", "http"))
 	ts.Setenv("announced", p.find("url      ", "\n", ""))
-	ts.Setenv("metrics", p.find(`"serving metrics","addr":"`, `"`, ""))
+	ts.Setenv("metrics", p.find("serving metrics addr=", "\n", ""))
 }
 
 // start starts a server and waits until it is ready.
 func start(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, exited: make(chan struct{})}
-	stderr, err := cmd.StderrPipe()
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
+	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	greeted := make(chan struct{})
 	go func() {
-		p.read(stderr, greeted)
+		p.read(out, greeted)
 		cmd.Wait()
 		close(p.exited)
 	}()

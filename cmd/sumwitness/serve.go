@@ -123,7 +123,7 @@ func runServe(ctx context.Context, c *call) error {
 
 // newServer checks what was asked for and reads keys, before anything is done.
 func (c *call) newServer() (s *server, err error) {
-	s = &server{c: c, logger: slog.New(c.LogHandler(slog.LevelInfo)), served: make(chan error, 1)}
+	s = &server{c: c, logger: c.Logger(slog.LevelInfo), served: make(chan error, 1)}
 	if err := c.checkServe(); err != nil {
 		return nil, err
 	}
@@ -300,41 +300,37 @@ func (s *server) urls() []string {
 
 // greet says what runs and prints what to announce.
 func (s *server) greet() {
-	w, o := s.c.Stderr, &s.c.opts
+	c, o := s.c, &s.c.opts
 	known := len(s.witness.Logs())
 	where := "through the bastion " + o.bastion
 	if s.addr != nil {
 		where = "on " + s.local()
 	}
-	fmt.Fprintf(w, "sumwitness: serving %s, %d logs, %s\n", s.name(), known, where)
+	c.Say("serving %s, %d logs, %s", s.name(), known, where)
 	if known == 0 && len(o.logs)+len(o.feeds) == 0 {
-		fmt.Fprintf(w, "sumwitness: hint: it knows no log yet: pass -log VKEY, or sumwitness logs -dir %s -add VKEY\n", o.dir)
+		c.Say("hint: it knows no log yet: pass -log VKEY, or sumwitness logs -dir %s -add VKEY", o.dir)
 	}
-	fmt.Fprintf(w, "sumwitness: to announce it, give operators of logs this:\n")
-	fmt.Fprintf(w, "name     %s\n", s.name())
+	c.Say("to announce it, give operators of logs this:")
+	fmt.Fprintf(c.Stdout, "name     %s\n", s.name())
 	for _, vkey := range vkeysOf(s.cosigners) {
-		fmt.Fprintf(w, "vkey     %s\n", vkey)
+		fmt.Fprintf(c.Stdout, "vkey     %s\n", vkey)
 	}
 	for _, u := range s.urls() {
-		fmt.Fprintf(w, "url      %s\n", u)
+		fmt.Fprintf(c.Stdout, "url      %s\n", u)
 	}
 	contact := o.contact
 	if contact == "" {
 		contact = "(pass -contact)"
 	}
-	fmt.Fprintf(w, "contact  %s\n", contact)
+	fmt.Fprintf(c.Stdout, "contact  %s\n", contact)
 }
 
-// local is the URL at which a client on this machine reaches the witness.
+// local is the URL at which the witness listens.
 func (s *server) local() string {
-	scheme := "http://"
 	if s.cert != nil {
-		scheme = "https://"
+		return "https://" + s.addr.String()
 	}
-	if tcp, ok := s.addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		return fmt.Sprintf("%s127.0.0.1:%d", scheme, tcp.Port)
-	}
-	return scheme + s.addr.String()
+	return "http://" + s.addr.String()
 }
 
 // wait runs the server until it is told to end, or has to.

@@ -138,7 +138,7 @@ func runImport(ctx context.Context, c *call) error {
 	if err != nil {
 		return hintOpen(err, c.opts.dir)
 	}
-	store, err := c.openState(slog.New(c.LogHandler(slog.LevelWarn)))
+	store, err := c.openState(c.Logger(slog.LevelWarn))
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,16 @@
 // stand before, between and after positional arguments. What help calls DIR, FILE
 // or DEST is a path on this machine: a URL there is refused.
 //
-// Help that was asked for goes to stdout and ends with 0. An error goes to
-// stderr, "program: …", followed by "program: hint: …" where there is one.
+// Help that was asked for goes to stdout and ends with 0. So do results. All else is
+// said on stderr, in lines that begin with the program's name:
+//
+//	program: what is said to whoever called it, errors also
+//	program: hint: what was probably meant, or what helps
+//	program: 2006-01-02T15:04:05Z warning: line of the log key=value key="a b"
+//
+// The levels of the log are debug, info, warning and error; every command has the
+// setting -log-level. Durations have three digits, and bytes that could end a line or
+// speak to a terminal are quoted.
 package cli
 
 import (
@@ -22,9 +30,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+	"unicode"
 )
 
 // Exit codes.
@@ -64,6 +75,28 @@ type Call struct {
 	Args   []string          // positional
 	Stdout io.Writer
 	Stderr io.Writer
+
+	stream *logStream
+	level  *slog.Level // of the log; nil: not asked for
+}
+
+// Say says something to whoever called the process.
+func (c *Call) Say(format string, args ...any) {
+	say(c.Stderr, c.stream.program, fmt.Sprintf(format, args...))
+}
+
+// say writes lines of which each says whose it is. There may be words from outside in
+// them, which must not speak to a terminal.
+func say(w io.Writer, program, text string) {
+	clean := strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+	for line := range strings.Lines(clean) {
+		fmt.Fprintf(w, "%s: %s\n", program, strings.TrimSuffix(line, "\n"))
+	}
 }
 
 // A Caller embeds a *Call.
@@ -86,9 +119,9 @@ func (p *Program[C]) Run(ctx context.Context, args []string, stdout, stderr io.W
 	if err == nil {
 		return Done
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
+	say(stderr, p.Name, err.Error())
 	if h, ok := errors.AsType[*hintError](err); ok {
-		fmt.Fprintf(stderr, "%s: hint: %s\n", p.Name, h.hint)
+		say(stderr, p.Name, "hint: "+h.hint)
 	}
 	return p.ExitCode(err)
 }
@@ -102,6 +135,8 @@ func (p *Program[C]) dispatch(ctx context.Context, args []string, stdout, stderr
 	switch name {
 	case "-h", "-help", "--help":
 		name = "help"
+	case "-version", "--version":
+		name = "version"
 	}
 	cmd, err := p.find(name)
 	if err != nil {

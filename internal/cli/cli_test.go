@@ -100,8 +100,11 @@ func TestRun(t *testing.T) {
 		{name: "not a key", args: "cook -dir d", files: []string{"dir=x"}, code: Usage, stderr: `my-prog: f0: unknown key "dir"` + "\n"},
 		{name: "neither text nor switch", args: "cook -dir d", files: []string{"loud=1"}, code: Usage, stderr: "my-prog: f0: loud is neither a string nor true or false\n"},
 		{name: "a switch for a text", args: "cook -dir d", files: []string{"wait-for=true"}, code: Usage, stderr: "my-prog: f0: wait-for is not a string\n"},
-		{name: "bad value in a file", args: "cook -dir d", files: []string{"wait-for=soon"}, code: Usage, stderr: `my-prog: f0: wait-for = "soon": parse error` + "\n"},
-		{name: "bad variable", args: "cook -dir d", env: "MY_PROG_WAIT_FOR=soon", code: Usage, stderr: `my-prog: MY_PROG_WAIT_FOR="soon": parse error` + "\n"},
+		{name: "bad value in a file", args: "cook -dir d", files: []string{"wait-for=soon"}, code: Usage, stderr: `my-prog: f0: wait-for = "soon": not a time such as 90s, 5m or 1h30m` + "\n"},
+		{name: "bad variable", args: "cook -dir d", env: "MY_PROG_WAIT_FOR=soon", code: Usage, stderr: `my-prog: MY_PROG_WAIT_FOR="soon": not a time such as 90s, 5m or 1h30m` + "\n"},
+		{name: "no unit", args: "cook -dir d -wait-for 5", code: Usage, stderr: `my-prog: cook: invalid value "5" for flag -wait-for: no unit: write 5s or 5m` + "\nmy-prog: hint: my-prog help cook\n"},
+		{name: "no unit in a file", args: "cook -dir d", files: []string{"wait-for=1.5"}, code: Usage, stderr: `my-prog: f0: wait-for = "1.5": no unit: write 1.5s or 1.5m` + "\n"},
+		{name: "no time at all", args: "cook -dir d -wait-for 0", ran: "d false 0s [] []"},
 		{name: "empty value of a list", args: "cook -dir d -log=", code: Usage, stderr: `my-prog: cook: invalid value "" for flag -log: empty` + "\nmy-prog: hint: my-prog help cook\n"},
 		{name: "nothing", args: "", code: Usage, stderr: "my-prog: no command\nmy-prog: hint: my-prog help lists the commands\n"},
 		{name: "unknown command", args: "fry", code: Usage, stderr: `my-prog: unknown command "fry"` + "\nmy-prog: hint: my-prog help lists the commands\n"},
@@ -176,6 +179,9 @@ Flags, each also an environment variable:
         and then
   -log VKEY  (MY_PROG_LOG)
         many
+  -log-level LEVEL  (MY_PROG_LOG_LEVEL)
+        what is logged: debug, info, warning or error, and what is worse
+        (default: what matters to whoever runs it)
 `
 	const overview = `Prog cooks.
 
@@ -199,10 +205,23 @@ The end.
 			t.Errorf("%s: code %d, ran %q, stderr %q, stdout:\n%s", args, code, ran, stderr.String(), stdout.String())
 		}
 	}
-	var ran string
-	var stdout bytes.Buffer
-	if code := prog(&ran, nil).Run(t.Context(), []string{"version"}, &stdout, io.Discard); code != Done || !strings.HasPrefix(stdout.String(), "my-prog ") || !strings.Contains(stdout.String(), "go1.") {
-		t.Errorf("version: code %d, %q", code, stdout.String())
+	for _, arg := range []string{"version", "-version", "--version"} {
+		var ran string
+		var stdout bytes.Buffer
+		if code := prog(&ran, nil).Run(t.Context(), []string{arg}, &stdout, io.Discard); code != Done || !strings.HasPrefix(stdout.String(), "my-prog ") || !strings.Contains(stdout.String(), "go1.") {
+			t.Errorf("%s: code %d, %q", arg, code, stdout.String())
+		}
+	}
+}
+
+// TestErrorFromOutside has an error with the words of somebody who would like to have
+// others take them for the program's.
+func TestErrorFromOutside(t *testing.T) {
+	var stderr bytes.Buffer
+	err := Hint(errors.New("it says \x1b[2J\tno\ngo away\r\u202e"), "ask\nagain")
+	prog(new(string), err).Run(t.Context(), []string{"cook", "-dir", "d"}, io.Discard, &stderr)
+	if want := "my-prog: it says ?[2J\tno\nmy-prog: go away??\nmy-prog: hint: ask\nmy-prog: again\n"; stderr.String() != want {
+		t.Errorf("%q, want %q", stderr.String(), want)
 	}
 }
 

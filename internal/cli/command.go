@@ -63,7 +63,7 @@ func (p *Program[C]) Help(cmd *Command[C], w io.Writer) error {
 	if len(cmd.Flags) > 0 {
 		b.WriteString("\nFlags, each also an environment variable:\n\n")
 	}
-	for _, name := range cmd.Flags {
+	for _, name := range p.flags(cmd) {
 		s := p.setting(name)
 		fmt.Fprintf(&b, "  %s  (%s)\n", strings.TrimSpace("-"+name+" "+s.Value), p.env(name))
 		usage := s.Usage

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -37,8 +38,28 @@ func Switch[C Caller](field func(C) *bool) func(*flag.FlagSet, C, string) {
 
 // Time binds a setting to a duration; def is its default.
 func Time[C Caller](field func(C) *time.Duration, def time.Duration) func(*flag.FlagSet, C, string) {
-	return func(f *flag.FlagSet, c C, name string) { f.DurationVar(field(c), name, def, "") }
+	return func(f *flag.FlagSet, c C, name string) {
+		*field(c) = def
+		f.Var((*duration)(field(c)), name, "")
+	}
 }
+
+// A duration is the value of a setting that says what a number without a unit lacks.
+type duration time.Duration
+
+func (d *duration) Set(text string) error {
+	v, err := time.ParseDuration(text)
+	if err != nil {
+		if _, number := strconv.ParseFloat(text, 64); number == nil {
+			return fmt.Errorf("no unit: write %ss or %[1]sm", text)
+		}
+		return errors.New("not a time such as 90s, 5m or 1h30m")
+	}
+	*d = duration(v)
+	return nil
+}
+
+func (d *duration) String() string { return time.Duration(*d).String() }
 
 // Many binds a setting to a list.
 func Many[C Caller](field func(C) *List) func(*flag.FlagSet, C, string) {
@@ -74,11 +95,28 @@ type File struct {
 // A KeyValue is a setting in a file.
 type KeyValue struct{ Name, Value string }
 
+// settings returns the table with what every program has.
+func (p *Program[C]) settings() []Setting[C] {
+	return append(p.Settings[:len(p.Settings):len(p.Settings)], Setting[C]{
+		Name: logLevel, Value: "LEVEL", File: true,
+		Usage: "what is logged: debug, info, warning or error, and what is worse\n(default: what matters to whoever runs it)",
+		Bind:  bindLevel[C],
+	})
+}
+
+// flags returns the names of the settings that a command has.
+func (p *Program[C]) flags(cmd *Command[C]) []string {
+	if len(cmd.Flags) == 0 {
+		return nil
+	}
+	return append(cmd.Flags[:len(cmd.Flags):len(cmd.Flags)], logLevel)
+}
+
 // setting returns the setting of a name, or nil.
 func (p *Program[C]) setting(name string) *Setting[C] {
-	for i := range p.Settings {
-		if p.Settings[i].Name == name {
-			return &p.Settings[i]
+	for _, s := range p.settings() {
+		if s.Name == name {
+			return &s
 		}
 	}
 	return nil
@@ -92,7 +130,7 @@ func (p *Program[C]) env(name string) string {
 // Parse returns the call of a command line, with settings from flags,
 // environment and files, in this order of weight.
 func (p *Program[C]) Parse(cmd *Command[C], args []string, stdout, stderr io.Writer) (C, error) {
-	call := &Call{From: map[string]string{}, Stdout: stdout, Stderr: stderr}
+	call := &Call{From: map[string]string{}, Stdout: stdout, Stderr: stderr, stream: &logStream{program: p.Name, w: stderr}}
 	c := p.New(call)
 	return c, p.parse(cmd, c, args)
 }
@@ -104,9 +142,9 @@ func (p *Program[C]) parse(cmd *Command[C], c C, args []string) error {
 	// those have as flags.
 	all := flag.NewFlagSet(cmd.Name, flag.ContinueOnError)
 	all.SetOutput(io.Discard)
-	for _, s := range p.Settings {
+	for _, s := range p.settings() {
 		s.Bind(all, c, s.Name)
-		if slices.Contains(cmd.Flags, s.Name) {
+		if slices.Contains(p.flags(cmd), s.Name) {
 			s.Bind(mine, c, s.Name)
 		}
 	}
@@ -155,7 +193,7 @@ func (p *Program[C]) parseFlags(cmd *Command[C], call *Call, f *flag.FlagSet, ar
 // parseEnv takes from the environment what the flags left open. An empty
 // variable is as good as none.
 func (p *Program[C]) parseEnv(cmd *Command[C], call *Call, f *flag.FlagSet) error {
-	for _, name := range cmd.Flags {
+	for _, name := range p.flags(cmd) {
 		env := p.env(name)
 		value := os.Getenv(env)
 		if value == "" || call.From[name] != "" {

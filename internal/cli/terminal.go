@@ -22,16 +22,6 @@ func terminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// LogHandler returns a handler for the log of the process: text for people, JSON
-// for machines.
-func (c *Call) LogHandler(level slog.Level) slog.Handler {
-	o := &slog.HandlerOptions{Level: level}
-	if terminal(c.Stderr) {
-		return slog.NewTextHandler(c.Stderr, o)
-	}
-	return slog.NewJSONHandler(c.Stderr, o)
-}
-
 // A Meter shows how far a long work has come: on a terminal as a line that is
 // written over, elsewhere as a log line every 30 seconds.
 type Meter struct {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,11 +34,14 @@ var cmdCosign = &command{
 	Short: "follow a log, and cosign what passed every check",
 	Long: `
 Cosign audits what the log at URL publishes, as "sumaudit log" does, again and
-again. When every check that was made has passed, it cosigns that checkpoint with
-the key in FILE and hands the cosignature to the log, which shows it at
-URL/checkpoint/audited. A check that was made once and cannot be made any more
-holds the cosignature back. The log must have been told of the key: sumlog serve
--auditor VKEY.
+again until it is told to end; with -once, once. When every check that was made
+has passed, it cosigns that checkpoint with the key in FILE and hands the
+cosignature to the log, which shows it at URL/checkpoint/audited. A check that
+was made once and cannot be made any more holds the cosignature back. What it
+prints as cosigned, the log has taken.
+
+The log must have been told of the key, with sumlog serve -auditor VKEY: one that
+takes no cosignatures, or none of this key, ends the command with exit code 1.
 
 What was cosigned last is kept in DIR, durably, before anybody sees it: a smaller
 checkpoint, or one that excludes it, is never cosigned. If DIR is lost, so is the
@@ -59,7 +63,8 @@ With -new it makes the key, prints its vkey, and ends.
 	NArgs: func(n int) bool { return n <= 1 },
 	Run:   runCosign,
 	Usage: map[string]string{
-		"state": "what is remembered: of the log, and of what was cosigned",
+		"state":    "what is remembered: of the log, and of what was cosigned",
+		"interval": "without -once, how often to look (default 1m)",
 	},
 }
 
@@ -166,6 +171,7 @@ type follower struct {
 	signer  *cosign.Signer
 	submit  *cosign.Submitter
 	pending []byte // was cosigned, and the log may not have it
+	news    string // to be printed when the log has it
 	gist    string // of the report printed last
 }
 
@@ -198,6 +204,9 @@ func hintCosign(err error) error {
 	case errors.Is(err, cosign.ErrBehind), errors.Is(err, cosign.ErrDamaged):
 		return cli.Hint(err, "put the newest copy of the state back, or make a new key under a new name: this one may contradict itself")
 	}
+	if e, ok := errors.AsType[*cosign.Refusal](err); ok {
+		return cli.Hint(err, "%s", e.Help)
+	}
 	return err
 }
 
@@ -215,15 +224,15 @@ func (f *follower) follow(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, cosign.ErrBehind) || errors.Is(err, cosign.ErrDamaged) || exitCode(err) == exitMisbehaviour {
+		if errors.Is(err, cosign.ErrBehind) || errors.Is(err, cosign.ErrDamaged) || errors.Is(err, cosign.ErrUnwelcome) || exitCode(err) == exitMisbehaviour {
 			return err
 		}
 		pause := f.c.log.interval
 		if failures++; err == nil {
 			failures = 0
 		} else {
-			f.cfg.Logger.Warn("nothing was cosigned", "err", err)
 			pause = tlogclient.Pause(failures, pause, max(pause, maxPause), err)
+			f.cfg.Logger.Warn("no new cosignature", "err", err, "retry_in", pause)
 		}
 		select {
 		case <-ctx.Done():
@@ -272,8 +281,11 @@ func (f *follower) round(ctx context.Context) error {
 	if res.Tree.Origin != f.cfg.Key.Name() {
 		return fmt.Errorf("%s: the newest head is no checkpoint of origin %s, and only such are cosigned", s.URL, f.cfg.Key.Name())
 	}
-	signed, err := f.sign(ctx, s, res.Tree)
-	if err != nil || !signed {
+	proof, fresh, err := f.extends(ctx, s, res.Tree)
+	if err != nil || !fresh || errors.Is(refused, cosign.ErrUnwelcome) { // one more would be in vain
+		return errors.Join(err, hintCosign(refused))
+	}
+	if err := f.sign(res.Tree, proof); err != nil {
 		return errors.Join(err, refused)
 	}
 	return hintCosign(f.handIn(ctx, s))
@@ -291,26 +303,31 @@ func (f *follower) recall(ctx context.Context, s *site.Site) error {
 	return f.signer.Recall(note)
 }
 
-// sign cosigns a checkpoint that passed, if there is anything new to say.
-func (f *follower) sign(ctx context.Context, s *site.Site, tree tlogclient.Head) (bool, error) {
+// extends proves that a checkpoint that passed contains what was cosigned last, and
+// reports whether there is anything new to say of it.
+func (f *follower) extends(ctx context.Context, s *site.Site, tree tlogclient.Head) (proof []tlog.Hash, fresh bool, err error) {
 	last, at, ok := f.signer.Last()
-	var proof []tlog.Hash
-	if ok {
-		if last.Tree() == tree.Tree() && time.Since(at) < refreshAge {
-			return false, nil
-		}
-		var err error
-		if proof, err = s.Log().Extend(ctx, last, tree); err != nil {
-			return false, f.refuse(err)
-		}
+	if !ok {
+		return nil, true, nil
 	}
+	if last.Tree() == tree.Tree() && time.Since(at) < refreshAge {
+		return nil, false, nil
+	}
+	if proof, err = s.Log().Extend(ctx, last, tree); err != nil {
+		return nil, false, f.refuse(err)
+	}
+	return proof, true, nil
+}
+
+// sign cosigns a checkpoint.
+func (f *follower) sign(tree tlogclient.Head, proof []tlog.Hash) error {
 	note, err := f.signer.Cosign(tree.Note, proof)
 	if err != nil {
-		return false, err
+		return err
 	}
 	f.pending = note
-	_, err = fmt.Fprintf(f.c.Stdout, "cosigned size %d, root %v\n", tree.Size, tree.Root)
-	return true, err
+	f.news = fmt.Sprintf("cosigned size %d, root %v\n", tree.Size, tree.Root)
+	return nil
 }
 
 // refuse keeps what shows that the log forked behind what was cosigned.
@@ -346,9 +363,11 @@ func (f *follower) handIn(ctx context.Context, s *site.Site) error {
 		return proof, err
 	}
 	if err := f.submit.Submit(ctx, f.pending, prove); err != nil {
-		return fmt.Errorf("the log has not taken the cosignature: %w", err)
+		return fmt.Errorf("the log has not taken the cosignature, which is kept: %w", err)
 	}
 	f.pending = nil
 	f.cfg.Logger.Info("the log has taken the cosignature")
-	return nil
+	_, err := io.WriteString(f.c.Stdout, f.news)
+	f.news = ""
+	return err
 }

@@ -161,6 +161,8 @@ func (c *call) auditConfig(ctx context.Context) (cfg audit.Config, err error) {
 		return cfg, err
 	}
 	switch {
+	case c.cosign.once && c.From["interval"] == "-interval":
+		return cfg, cli.Usagef("-interval is for what goes on, and -once does not")
 	case !c.log.watch && (c.From["interval"] == "-interval" || c.log.metrics != ""):
 		return cfg, cli.Usagef("-interval and -metrics are for -watch")
 	case c.log.interval < time.Second:

@@ -7,6 +7,7 @@ package cosign
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,6 +30,44 @@ const (
 	submitTime = 30 * time.Second
 	maxAnswer  = 4 << 10
 )
+
+// ErrUnwelcome is of an answer that no later one will be unlike: somebody has to do
+// something first.
+var ErrUnwelcome = errors.New("refused for good")
+
+// refusals are the statuses of such answers, and what to do. All others pass: 409 and
+// 422 when the log has caught up, 408, 425, 429 and 5xx by themselves. 403 and 404 are
+// also what https://c2sp.org/tlog-witness has for keys and logs that are not known.
+var refusals = map[int]string{
+	http.StatusMovedPermanently:      moved,
+	http.StatusFound:                 moved,
+	http.StatusSeeOther:              moved,
+	http.StatusTemporaryRedirect:     moved,
+	http.StatusPermanentRedirect:     moved,
+	http.StatusBadRequest:            otherVersion,
+	http.StatusUnauthorized:          "what stands before the log wants to know who comes: let " + submitPath + " through, or go to the log itself",
+	http.StatusForbidden:             unknownKey,
+	http.StatusNotFound:              unknownKey,
+	http.StatusMethodNotAllowed:      unknownKey,
+	http.StatusGone:                  unknownKey,
+	http.StatusRequestEntityTooLarge: otherVersion,
+	http.StatusUnsupportedMediaType:  otherVersion,
+}
+
+const (
+	moved        = "a cosignature is not taken elsewhere: give the URL at which the log is now"
+	unknownKey   = "the log has to be told of this key: sumlog serve -auditor VKEY, with the vkey that cosign -new printed"
+	otherVersion = "log and auditor do not understand each other: bring the older one up to date"
+)
+
+// A Refusal is an ErrUnwelcome.
+type Refusal struct {
+	Err  error
+	Help string // what to do
+}
+
+func (e *Refusal) Error() string   { return e.Err.Error() }
+func (e *Refusal) Unwrap() []error { return []error{ErrUnwelcome, e.Err} }
 
 // A Submitter hands cosigned checkpoints to a log.
 type Submitter struct {
@@ -62,8 +101,9 @@ func NewSubmitter(prefix string, credentials *netrc.Finder) (*Submitter, error) 
 func (s *Submitter) Close() { s.client.CloseIdleConnections() }
 
 // Submit hands in a note as Cosign returns it. Prove makes the proof from a smaller
-// size. An answer that is not 200 is a *tlogclient.StatusError; one that says that
-// the log has a larger checkpoint of this key is an ErrBehind.
+// size. An answer that is not 200 is a *tlogclient.StatusError, and a *Refusal where
+// asking again does not help; one that says that the log has a larger checkpoint of
+// this key is an ErrBehind.
 func (s *Submitter) Submit(ctx context.Context, note []byte, prove func(ctx context.Context, old int64, tree tlog.Tree) ([]tlog.Hash, error)) error {
 	n, err := checkpoint.ParseNote(note)
 	if err != nil {
@@ -128,7 +168,11 @@ func (s *Submitter) post(ctx context.Context, body []byte) (int64, error) {
 		return 0, e // what it says may be what it was sent
 	}
 	first, _, _ := strings.Cut(string(text), "\n")
-	return 0, fmt.Errorf("%w: %.200q", e, first)
+	err = fmt.Errorf("%w: %.200q", e, first)
+	if help, ok := refusals[resp.StatusCode]; ok {
+		return 0, &Refusal{err, help}
+	}
+	return 0, err
 }
 
 // parseSize parses the answer of a conflict.

@@ -171,6 +171,9 @@ func TestAnswers(t *testing.T) {
 		"refused":        {status(422, "no\nway"), `422 Unprocessable Entity, retry after 7s: "no"`, 1},
 		"escape":         {status(422, "\x1b[2J"), `"\x1b[2J"`, 1},
 		"not there":      {status(404, ""), "404", 1},
+		"unknown key":    {status(403, "who"), `403 Forbidden, retry after 7s: "who"`, 1},
+		"malformed":      {status(400, ""), "400", 1},
+		"too many":       {status(429, ""), "429", 1},
 		"busy":           {status(503, ""), "503", 1},
 		"redirect":       {status(307, ""), "307", 1},
 		"moved":          {status(302, ""), "302", 1},
@@ -183,6 +186,10 @@ func TestAnswers(t *testing.T) {
 			err := s.Submit(t.Context(), f.log.note(0, 7), f.prove)
 			if err == nil || !strings.Contains(err.Error(), c.want) || f.asked != c.asked || len(err.Error()) > 500 {
 				t.Errorf("%v after %d requests", err, f.asked)
+			}
+			lasts := map[string]bool{"not there": true, "unknown key": true, "malformed": true, "redirect": true, "moved": true}[name]
+			if r, ok := errors.AsType[*Refusal](err); ok != lasts || ok != errors.Is(err, ErrUnwelcome) || ok && r.Help == "" {
+				t.Errorf("for good: %v, want %v: %+v", ok, lasts, r)
 			}
 			if strings.Contains(name, "busy") {
 				e, ok := errors.AsType[*tlogclient.StatusError](err)

@@ -47,9 +47,10 @@ var faultCases = []faultCase{
 	{fault: testauthority.Rollback, id: "A3", exit: 5, after: true},
 	{fault: testauthority.ArchiveFork, id: "A2", exit: 4, kind: "E1", also: "A4 W1"},
 	{fault: testauthority.TreeHeadOther, id: "A4", exit: 4, kind: "E3", also: "A5"},
-	{fault: testauthority.TreeHeadFork, id: "A4", exit: 4, kind: "E3", also: "A5"},
+	{fault: testauthority.TreeHeadFork, id: "A4", exit: 4, kind: "E3", also: "A3 A5"},
 	{fault: testauthority.ArchiveTreeHead, id: "A4", exit: 4, kind: "E3", also: "A2"},
-	{fault: testauthority.ProxyFork, id: "A5", exit: 4, kind: "E1"},
+	{fault: testauthority.ProxyFork, id: "A5", exit: 4, kind: "E1", also: "B2"},
+	{fault: testauthority.ProxyFrozen, id: "A5", exit: 5},
 	{fault: testauthority.LookupFork, id: "B5", exit: 4, kind: "E3", small: true},
 	{fault: testauthority.ArchiveTime, id: "A4", exit: 4},
 	{fault: testauthority.WitnessRollback, id: "W3", exit: 4, kind: "E9"},
@@ -78,10 +79,16 @@ var faultCases = []faultCase{
 	{fault: testauthority.WrongEdge, id: "B2", exit: 4, kind: "E11"},
 	{fault: testauthority.WrongBundle, id: "B1", exit: 4},
 	{fault: testauthority.WrongData, id: "B3", exit: 4, kind: "E11", small: true},
+	{fault: testauthority.ProxyTile, id: "B2", exit: 4, kind: "E11"},
+	{fault: testauthority.ProxyData, id: "B3", exit: 4, kind: "E11", small: true},
 	{fault: testauthority.BundleGone, id: "B1", exit: 1},
 
 	{fault: testauthority.LookupOther, id: "B5", exit: 4, kind: "E11", small: true},
 	{fault: testauthority.LookupIndex, id: "B5", exit: 4, kind: "E11", small: true},
+	{fault: testauthority.LookupAhead, id: "B5", exit: 4, kind: "E11", small: true},
+	{fault: testauthority.ProxyLookup, id: "B5", exit: 4, kind: "E11", small: true},
+	{fault: testauthority.ProxyIndex, id: "B5", exit: 4, kind: "E11", small: true},
+	{fault: testauthority.ProxyGone, id: "B5", exit: 4, kind: "E11", small: true},
 	{fault: testauthority.LookupGone, id: "B5", exit: 4, kind: "E11", small: true},
 	{fault: testauthority.ListShort, id: "V1", exit: 4, kind: "E11", small: true},
 	{fault: testauthority.ListPlain, id: "V1", exit: 4, kind: "E11", small: true},
@@ -99,6 +106,7 @@ var faultCases = []faultCase{
 	{fault: testauthority.ZipGone, id: "D7", exit: 0, small: true},
 	{fault: testauthority.ModOther, id: "D3", exit: 4, kind: "E11", also: "D2", small: true},
 	{fault: testauthority.InfoOther, id: "D4", exit: 4, kind: "E11", small: true},
+	{fault: testauthority.InfoCache, id: "D4", exit: 4, kind: "E11", small: true},
 }
 
 // A faultRig is an authority, and an auditor of it who remembers.

@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -220,7 +219,7 @@ func (z *zips) find(ctx context.Context, m module.Version, want string) (name, h
 	}
 	a := evidence.Answer{
 		Service: evidence.Zip, Time: at, Status: http.StatusOK,
-		URL: z.session.site.URL + "/" + (&url.URL{Path: path + "/@v/" + version + ".zip"}).String(),
+		URL: z.session.site.Address(path + "/@v/" + version + ".zip"),
 	}
 	return "", "", errors.Join(err, z.accuse(m, a, h1))
 }

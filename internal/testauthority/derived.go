@@ -20,16 +20,13 @@ import (
 
 // derivedFaults are the faults of what is derived from the log.
 var derivedFaults = map[Fault]func(*Authority){
-	LookupOther: func(a *Authority) {
-		from, to := a.Entry(Victim), a.Entry(Victim-1)
-		a.lookupTamper(func(body []byte) []byte { return bytes.Replace(body, from, to, 1) })
-	},
-	LookupIndex: func(a *Authority) {
-		a.lookupTamper(func(body []byte) []byte {
-			return bytes.Replace(body, fmt.Append(nil, Victim, "\n"), fmt.Append(nil, Victim-1, "\n"), 1)
-		})
-	},
-	LookupGone: func(a *Authority) { gone(a, "/lookup/"+escape(a.Module(Victim))) },
+	LookupOther: lookupOther,
+	LookupIndex: func(a *Authority) { a.lookupIndex(Victim - 1) },
+	LookupAhead: func(a *Authority) { a.lookupIndex(a.Size()) },
+	LookupGone:  lookupGone,
+	ProxyLookup: func(a *Authority) { a.onlyCarried(lookupOther) },
+	ProxyIndex:  func(a *Authority) { a.onlyCarried(func(a *Authority) { a.lookupIndex(Victim - 1) }) },
+	ProxyGone:   func(a *Authority) { a.onlyCarried(lookupGone) },
 
 	ListShort: func(a *Authority) {
 		m := a.Module(Victim)
@@ -108,10 +105,33 @@ var derivedFaults = map[Fault]func(*Authority){
 			return append(bytes.Clone(body), "// other\n"...)
 		})
 	},
-	InfoOther: func(a *Authority) {
-		m, before := a.Module(Victim), a.Module(Victim-1)
-		a.at(m, "/@v/"+m.V+".info", func(string, []byte) []byte { return a.info(before.Version()) })
-	},
+	InfoOther: func(a *Authority) { a.infoOther("/") },
+	InfoCache: func(a *Authority) { a.infoOther("/cached-only/") },
+}
+
+func lookupOther(a *Authority) {
+	from, to := a.Entry(Victim), a.Entry(Victim-1)
+	a.lookupTamper(func(body []byte) []byte { return bytes.Replace(body, from, to, 1) })
+}
+
+// lookupIndex has the victim's lookup name another index.
+func (a *Authority) lookupIndex(i int64) {
+	a.lookupTamper(func(body []byte) []byte {
+		return bytes.Replace(body, fmt.Append(nil, Victim, "\n"), fmt.Append(nil, i, "\n"), 1)
+	})
+}
+
+func lookupGone(a *Authority) { gone(a, "/lookup/"+escape(a.Module(Victim))) }
+
+// infoOther has the victim's .info below a path name the version before.
+func (a *Authority) infoOther(below string) {
+	m, before := a.Module(Victim), a.Module(Victim-1)
+	a.at(m, "/@v/"+m.V+".info", func(path string, body []byte) []byte {
+		if !strings.HasPrefix(path, below) {
+			return body
+		}
+		return a.info(before.Version())
+	})
 }
 
 func escapePath(m Module) string {

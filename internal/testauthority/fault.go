@@ -36,6 +36,7 @@ const (
 	ArchiveTreeHead   Fault = "archive-tree-head"   // one tree head of the archive is
 	ProxyFork         Fault = "proxy-fork"          // all below /sumdb/NAME/ is of a fork as above
 	LookupFork        Fault = "lookup-fork"         // the victim's lookup has a tree head of another history
+	ProxyFrozen       Fault = "proxy-frozen"        // the tree head below /sumdb/NAME/ stays what it was a publication ago
 	ArchiveTime       Fault = "archive-time"        // the times of the archive go back once
 	WitnessRollback   Fault = "witness-rollback"    // the first witness cosigned a smaller tree after a larger one
 	StaleCosignatures Fault = "stale-cosignatures"  // of two days ago
@@ -71,13 +72,21 @@ const (
 	WrongBundle   Fault = "wrong-bundle"   // the victim's record in its bundle
 	WrongData     Fault = "wrong-data"     // the victim's record in the go command's data tile only
 	BundleGone    Fault = "bundle-gone"    // the first bundle, in both layouts
+	ProxyTile     Fault = "proxy-tile"     // a full tile of level 0 below /sumdb/NAME/ only
+	ProxyData     Fault = "proxy-data"     // the victim's record in the data tile there only
 )
 
 // Faults of what is derived from the log.
 const (
 	LookupOther Fault = "lookup-other" // the victim's lookup has the record of the version before
 	LookupIndex Fault = "lookup-index" // it has another index
+	LookupAhead Fault = "lookup-ahead" // it has an index that the log has not got
 	LookupGone  Fault = "lookup-gone"  // there is none
+
+	// The same below /sumdb/NAME/ only.
+	ProxyLookup Fault = "proxy-lookup" // it has the record of the version before
+	ProxyIndex  Fault = "proxy-index"  // it has another index
+	ProxyGone   Fault = "proxy-gone"   // there is none
 
 	ListShort   Fault = "list-short"   // lists lack the victim
 	ListPlain   Fault = "list-plain"   // they do, but not those under /cached-only/
@@ -97,6 +106,7 @@ const (
 	ZipGone   Fault = "zip-gone"   // it is not there
 	ModOther  Fault = "mod-other"  // the victim's .mod is not that of the record
 	InfoOther Fault = "info-other" // the victim's .info is of another version
+	InfoCache Fault = "info-cache" // it is under /cached-only/ only
 )
 
 // Faults returns all faults in the order of their names.
@@ -145,6 +155,18 @@ var faults = map[Fault]func(*Authority){
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.proxied = b
+	},
+	ProxyFrozen: func(a *Authority) {
+		archive := a.Archive()
+		old := archive[len(archive)-2].TreeHead
+		a.onlyCarried(func(a *Authority) {
+			a.Tamper(func(p string, _ url.Values, status int, body []byte) (int, []byte) {
+				if p == "/latest" {
+					body = old
+				}
+				return status, body
+			})
+		})
 	},
 	LookupFork: func(a *Authority) {
 		p := a.Published()
@@ -225,10 +247,24 @@ var faults = map[Fault]func(*Authority){
 		replaceRecord("/tile/8/data/000")(a)
 	},
 	WrongData: replaceRecord("/tile/8/data/000"),
+	ProxyTile: func(a *Authority) { a.onlyCarried(flip(false, "/tile/8/0/000")) },
+	ProxyData: func(a *Authority) { a.onlyCarried(replaceRecord("/tile/8/data/000")) },
 	BundleGone: func(a *Authority) {
 		gone(a, "/tile/entries/000")
 		gone(a, "/tile/8/data/000")
 	},
+}
+
+// onlyCarried makes a fault of answers below /sumdb/NAME/ only.
+func (a *Authority) onlyCarried(f func(*Authority)) {
+	a.mu.RLock()
+	n := len(a.tampers)
+	a.mu.RUnlock()
+	f(a)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.carried = append(a.carried, a.tampers[n:]...)
+	a.tampers = a.tampers[:n:n]
 }
 
 // recosign makes other witnesses cosign publication n, at another time.

@@ -23,7 +23,7 @@ func (a *Authority) clone() *Authority {
 	b := &Authority{config: a.config, key: a.key, secret: a.secret,
 		entries: slices.Clone(a.entries), hashes: slices.Clone(a.hashes),
 		byName: map[string][]int64{}, archive: slices.Clone(a.archive), shown: a.shown,
-		signers: slices.Clone(a.signers), origins: maps.Clone(a.origins), tampers: slices.Clone(a.tampers),
+		signers: slices.Clone(a.signers), origins: maps.Clone(a.origins), tampers: slices.Clone(a.tampers), carried: slices.Clone(a.carried),
 		feeds: slices.Clone(a.feeds), pageBack: a.pageBack, proxied: a.proxied}
 	for path, list := range a.byName {
 		b.byName[path] = slices.Clone(list)

@@ -53,7 +53,8 @@ func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *Authority) respond(path string, query url.Values) answer {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	if rest, found := strings.CutPrefix(path, "/sumdb/"+a.config.Name+"/"); found {
+	rest, carried := strings.CutPrefix(path, "/sumdb/"+a.config.Name+"/")
+	if carried {
 		path = "/" + rest
 		if a.proxied != nil {
 			return a.proxied.respond(path, query)
@@ -62,6 +63,11 @@ func (a *Authority) respond(path string, query url.Values) answer {
 	x := a.answer(path, query)
 	for _, t := range a.tampers {
 		x.status, x.body = t(path, query, x.status, x.body)
+	}
+	for _, t := range a.carried {
+		if carried {
+			x.status, x.body = t(path, query, x.status, x.body)
+		}
 	}
 	return x
 }

@@ -75,6 +75,7 @@ type Authority struct {
 	signers   []int // which of them cosign
 	origins   map[module.Version]Origin
 	tampers   []Tamper
+	carried   []Tamper                      // of what is below /sumdb/NAME/ only
 	feeds     []func([]feedItem) []feedItem // change the feed
 	pageBack  int                           // lines that pages of the feed begin too early
 	proxied   *Authority                    // what is below /sumdb/NAME/, if not a
@@ -358,5 +359,5 @@ func (a *Authority) Tamper(t Tamper) {
 func (a *Authority) Mend() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.tampers, a.feeds, a.pageBack, a.proxied = nil, nil, 0, nil
+	a.tampers, a.carried, a.feeds, a.pageBack, a.proxied = nil, nil, nil, 0, nil
 }

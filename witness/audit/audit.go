@@ -12,7 +12,9 @@
 //
 //	site     finds the log, in one layout or both, and what is beside it
 //	heads    collects the heads: those shown, those of the archive of publications,
-//	         those that earlier audits saw
+//	         those that earlier audits saw;
+//	         and has every place that shows a head show as much as the others: one
+//	         that stands still, or goes back, is stale (A3; A5 below /sumdb/NAME/)
 //	replay   reads all entries, or those since the last audit, and recomputes from
 //	         them the tree, its root at every size that a head has, and its tiles;
 //	         reads each record, and finds module versions that have two

@@ -42,6 +42,8 @@ type run struct {
 	sizes    []int64 // of old publications whose partial tiles are compared
 	replayed *replay.Result
 
+	places   []place  // where the log shows its heads
+	carried  bool     // one of them is where go commands ask the site as a proxy
 	archived bool     // there is an archive
 	offered  []string // see offers; nil before that is known
 
@@ -183,7 +185,7 @@ func (r *run) collect(ctx context.Context) error {
 	for _, h := range known {
 		r.set.Add(heads.Known, "state", h.Note, nil)
 	}
-	r.carried(ctx)
+	r.readCarried(ctx)
 	for range tries {
 		seen, err := r.site.Heads(ctx)
 		if err != nil && !errors.Is(err, tlogclient.ErrHead) && !errors.Is(err, tlogclient.ErrLoose) {
@@ -194,6 +196,7 @@ func (r *run) collect(ctx context.Context) error {
 		}
 		for _, s := range seen {
 			r.set.Add(heads.Shown, s.Source, s.Head.Note, nil)
+			r.shows(place{s.Source, s.Log, "A3", s.Head.Size})
 			if err := r.state.Saw(s.Head); err != nil {
 				return err
 			}
@@ -207,25 +210,90 @@ func (r *run) collect(ctx context.Context) error {
 			break
 		}
 	}
+	if err := r.level(ctx); err != nil {
+		return err
+	}
 	return r.archive(ctx)
 }
 
-// carried collects the head that go commands are shown through the site as a module
-// proxy. It is read before that of the log, which cannot be behind it then.
-func (r *run) carried(ctx context.Context) {
+// readCarried collects the head that go commands are shown through the site as a
+// module proxy. It is read before that of the log, which cannot be behind it then.
+func (r *run) readCarried(ctx context.Context) {
 	l := r.site.Carried
 	if l == nil {
 		return
 	}
-	source := r.site.URL + "/sumdb/" + r.c.Key.Name() + "/latest"
+	source := r.site.URL + "/" + site.CarriedAt(r.c.Key) + "latest"
 	h, err := l.Head(ctx)
 	if len(h.Note) > 0 {
 		r.set.Add(heads.Elsewhere, source, h.Note, l)
+		r.shows(place{source, l, "A5", h.Size})
 	}
-	if err == nil || tlogclient.Refused(err) || errors.Is(err, tlogclient.ErrHead) || ctx.Err() != nil {
-		return // or it carries none: what is no head and not ErrLoose, no go command believes
+	if tlogclient.Refused(err) || errors.Is(err, tlogclient.ErrHead) {
+		// What is no head and not ErrLoose, no go command believes. Whether there is
+		// a database, they ask in another way.
+		_, err = r.site.Get(ctx, site.CarriedAt(r.c.Key)+"supported", maxSupported)
+		r.carried = err == nil
+		return
+	}
+	r.carried = true
+	if err == nil || ctx.Err() != nil {
+		return
 	}
 	r.report.Check("A5", "", "").Findf(report.Failed, "%s: %v", source, err)
+}
+
+// maxSupported bounds an answer that is empty, where it is not the page of a web site.
+const maxSupported = 64
+
+// A place is one where the log shows a head, and the largest size seen there.
+type place struct {
+	source string
+	log    *tlogclient.Log
+	check  string // that a head which stays behind breaks
+	size   int64
+}
+
+// shows notes what a place shows.
+func (r *run) shows(p place) {
+	for i, old := range r.places {
+		if old.source == p.source {
+			r.places[i].size = max(old.size, p.size)
+			return
+		}
+	}
+	r.places = append(r.places, p)
+}
+
+// level makes sure that every place shows as much as any: where one stands still, or
+// goes back, those who read there alone do not see what all others can.
+func (r *run) level(ctx context.Context) error {
+	for _, p := range r.places {
+		for n := 0; p.size < r.tree.Size; n++ {
+			if n == tries {
+				r.report.Check(p.check, "", "").Findf(report.Stale, "%s shows size %d, and the log has shown size %d elsewhere", p.source, p.size, r.tree.Size)
+				break
+			}
+			if n > 0 {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(pause):
+				}
+			}
+			h, err := p.log.Head(ctx)
+			if err != nil && len(h.Note) == 0 {
+				r.report.Check(p.check, "", "").Findf(report.Failed, "%s: %v", p.source, err)
+				break
+			}
+			// The next audit compares it.
+			if err := r.state.Saw(h); err != nil {
+				return err
+			}
+			p.size = max(p.size, h.Size)
+		}
+	}
+	return ctx.Err()
 }
 
 // maxPartial is the number of old publications whose partial tiles are compared, of
@@ -331,10 +399,10 @@ func (r *run) replay(ctx context.Context) error {
 		return nil
 	}
 	res, err := replay.Run(ctx, replay.Config{
-		Log: r.site.Log(), Other: r.other(), Tree: r.tree.Tree(),
+		Log: r.site.Log(), Place: r.site.Place, Copies: r.copies(), Tree: r.tree.Tree(),
 		From: from, Sizes: r.set.Sizes(), PartialSizes: append(r.partialSizes(), r.tree.Size), Compare: true,
 		Parallel: r.c.Parallel, Cache: r.state.Cache(), Names: &r.names,
-		Key: r.c.Key, Head: r.tree, URL: r.site.URL, Report: &r.report, Keep: r.evidence, Now: r.c.Now,
+		Key: r.c.Key, Head: r.tree, Address: r.site.Address, Report: &r.report, Keep: r.evidence, Now: r.c.Now,
 		Progress: func(done, total int64) { r.c.Progress("replaying the log", done, total) },
 	})
 	if err != nil {
@@ -352,12 +420,17 @@ func (r *run) replay(ctx context.Context) error {
 	return nil
 }
 
-// other returns the log in the layout that is not replayed.
-func (r *run) other() *tlogclient.Log {
-	if r.site.Tiles == nil {
-		return nil
+// copies returns where else the hash tiles are that are replayed: in the layout of
+// the go command, and where go commands read it through the site as a proxy.
+func (r *run) copies() []replay.Copy {
+	var copies []replay.Copy
+	if r.site.Tiles != nil && r.site.Database != nil {
+		copies = append(copies, replay.Copy{Log: r.site.Database, Place: r.site.Place})
 	}
-	return r.site.Database
+	if r.carried {
+		copies = append(copies, replay.Copy{Log: r.site.Carried, Place: site.CarriedAt(r.c.Key)})
+	}
+	return copies
 }
 
 func (r *run) skipReplay(why string) {

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -59,9 +57,7 @@ func (an answer) or(err error) (answer, error) {
 
 // observed returns an as evidence has it.
 func (a *auditor) observed(an answer, s evidence.Service) evidence.Answer {
-	path, query, _ := strings.Cut(an.path, "?")
-	where := a.base + "/" + (&url.URL{Path: path, RawQuery: query}).String()
-	return evidence.Answer{Service: s, URL: where, Time: an.time, Status: an.status, Body: an.body}
+	return evidence.Answer{Service: s, URL: a.site.Address(an.path), Time: an.time, Status: an.status, Body: an.body}
 }
 
 // A surface is a service that a site may lack. That it does not know a thing that

@@ -12,7 +12,8 @@
 //
 //	A4  each line of the archive (/checkpoints) has a checkpoint and a tree head of
 //	    its size with one root, both signed; times increase, sizes do not decrease
-//	B3  the files of entries of both layouts hold the same entries
+//	B3  the files of entries of both layouts hold the same entries, and so do those
+//	    below /sumdb/NAME/ where the site carries the log there too
 //	B5  a lookup answers with the index and the text of the entry, and with a tree
 //	    head that covers it and is consistent with the tree that is audited; at the
 //	    log, and below /sumdb/NAME/ where the site carries it there too
@@ -23,7 +24,7 @@
 //	D5  the module line of the .mod is the path of the module
 //	D6  the tag that the .info names is still at the commit that it names
 //	D7  what is logged can be had
-//	    (D1 and D3 are made under /cached-only/ too, on what is stored)
+//	    (D1, D3 and D4 are made under /cached-only/ too, on what is stored)
 //	D9  the record is that of the public database, where that knows the version
 //	V1  @v/list has what is logged but pseudo-versions: under /cached-only/ that and
 //	    nothing else, elsewhere that at least, but for versions without a .info there
@@ -73,7 +74,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -122,7 +122,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{a.locate, a.feed, a.layouts, a.records, a.lists} {
+	for _, step := range []func(context.Context) error{a.feed, a.layouts, a.records, a.lists} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -141,8 +141,6 @@ type auditor struct {
 	log  *tlogclient.Log
 	tree tlog.Tree
 	note checkpoint.Note // of Head
-	base string          // the site's URL without user
-	at   string          // where the log is below it: empty, or a path that ends in a slash
 
 	window []span // the sample
 
@@ -151,6 +149,7 @@ type auditor struct {
 	v1, v2, v3                     *report.Check
 
 	lookups, lookups2               *surface // of the log itself and where a proxy carries it
+	entries2                        *surface // files of entries there
 	mirror, lists1, lists2, latest2 *surface // lists elsewhere and under /cached-only/
 	store                           *surface // bytes under /cached-only/
 
@@ -185,11 +184,6 @@ func newAuditor(c Config) (*auditor, error) {
 	if a.note, err = checkpoint.ParseNote(c.Head.Note); err != nil {
 		return nil, err
 	}
-	a.base = c.Site.URL
-	if u, err := url.Parse(a.base); err == nil && u.User != nil {
-		u.User = nil
-		a.base = u.String()
-	}
 	a.window = window(c.Head.Size, c.From, c.Sample, *c.Next)
 	a.open(c.Report)
 	return a, nil
@@ -211,7 +205,7 @@ func (a *auditor) open(r *report.Report) {
 	a.v1 = r.Check("V1", "@v/list has what is logged", "lists")
 	a.v2 = r.Check("V2", "@latest is the latest of what is logged", "modules")
 	a.v3 = r.Check("V3", "the feed has each entry once, in order, at its time", "entries")
-	a.lookups, a.lookups2, a.mirror = new(surface), new(surface), new(surface)
+	a.lookups, a.lookups2, a.entries2, a.mirror = new(surface), new(surface), new(surface), new(surface)
 	a.lists1, a.lists2, a.latest2, a.store = new(surface), new(surface), new(surface), new(surface)
 }
 
@@ -276,7 +270,7 @@ func (a *auditor) skipLists() {
 }
 
 // carried reports whether the site is a proxy that carries the log of another.
-func (a *auditor) carried() bool { return a.at != "" }
+func (a *auditor) carried() bool { return a.site.Place != "" }
 
 // exact reports whether the log is read once more for all versions of modules.
 func (a *auditor) exact() bool { return a.c.Sample != 0 && (a.c.From == 0 || a.c.Sample < 0) }

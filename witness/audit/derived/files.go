@@ -55,12 +55,17 @@ func (a *auditor) files(ctx context.Context, e entry) {
 	if ok1 || ok2 || ok3 {
 		a.d7.Add(1)
 	}
-	a.stored(ctx, e, ok3)
+	a.stored(ctx, e, inf.body, ok3)
 }
 
-// stored compares with the record what is served under /cached-only/ (D1, D3): who
-// asks there must not be given other bytes than the rest of the world.
-func (a *auditor) stored(ctx context.Context, e entry, zipSeen bool) {
+// stored compares with the record what is served under /cached-only/ (D1, D3, D4):
+// who asks there must not be given other bytes than the rest of the world.
+func (a *auditor) stored(ctx context.Context, e entry, infoSeen []byte, zipSeen bool) {
+	if inf, ok := a.file(ctx, e, cachedOnly, ".info", maxInfo, a.d4); ok {
+		if i, ok := a.sameInfo(ctx, e, cachedOnly, inf); ok && !bytes.Equal(inf.body, infoSeen) {
+			a.sane(e, cachedOnly, i)
+		}
+	}
 	if mod, ok := a.file(ctx, e, cachedOnly, ".mod", modzip.MaxGoMod, a.d3); ok {
 		a.sameMod(ctx, e, cachedOnly, mod)
 	}
@@ -106,19 +111,32 @@ func (a *auditor) had(ctx context.Context, e entry, place, ext string, an answer
 
 // info checks a .info (D4), and the tag that it names (D6).
 func (a *auditor) info(ctx context.Context, e entry, an answer) {
-	i, err := parseInfo(an.body, e)
-	if err != nil {
-		a.accuse(ctx, a.d4, e, a.observed(an, evidence.Info), "%s.info: %v", e, err)
+	i, ok := a.sameInfo(ctx, e, "", an)
+	if !ok {
 		return
 	}
-	switch {
-	case i.Time.IsZero():
-		warn(a.d4, e, "%s.info has no time", e)
-	case i.Time.After(a.now().Add(skew)):
-		warn(a.d4, e, "%s.info has a time to come, %s", e, i.Time.UTC().Format(time.RFC3339))
-	}
+	a.sane(e, "", i)
 	if a.c.Tags && i.Origin != nil {
 		a.tag(ctx, e, an, *i.Origin)
+	}
+}
+
+// sameInfo checks a .info at a place below the site (D4).
+func (a *auditor) sameInfo(ctx context.Context, e entry, place string, an answer) (info, bool) {
+	i, err := parseInfo(an.body, e)
+	if err != nil {
+		a.accuse(ctx, a.d4, e, a.observed(an, evidence.Info), "%s%s.info: %v", place, e, err)
+	}
+	return i, err == nil
+}
+
+// sane warns of the time of a .info (D4).
+func (a *auditor) sane(e entry, place string, i info) {
+	switch {
+	case i.Time.IsZero():
+		warn(a.d4, e, "%s%s.info has no time", place, e)
+	case i.Time.After(a.now().Add(skew)):
+		warn(a.d4, e, "%s%s.info has a time to come, %s", place, e, i.Time.UTC().Format(time.RFC3339))
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/sync/errgroup"
@@ -17,15 +16,17 @@ import (
 	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit/replay"
+	"example.org/sumlog/witness/audit/site"
 )
 
 const bundle = 256
 
-// layouts compares the entries of the sample with the files of the layout that they
-// were not read from (B3).
+// layouts compares the entries of the sample with the files that they were not read
+// from: of the other layout, and of the log as a proxy carries it (B3).
 func (a *auditor) layouts(ctx context.Context) error {
+	both := a.site.Tiles != nil && a.site.Database != nil
 	switch {
-	case a.site.Tiles == nil || a.site.Database == nil:
+	case !both && a.site.Carried == nil:
 		a.b3.Skip("the log is published in one layout")
 		return nil
 	case a.c.Sample == 0:
@@ -40,14 +41,18 @@ func (a *auditor) layouts(ctx context.Context) error {
 				continue
 			}
 			done = n
-			g.Go(func() error { return a.bundle(ctx, n) })
+			g.Go(func() error { return a.bundle(ctx, n, both) })
 		}
 	}
-	return g.Wait()
+	err := g.Wait()
+	if !both && a.entries2.lacks() {
+		a.b3.Skip("the log is published in one layout")
+	}
+	return err
 }
 
 // bundle compares bundle n. Its error is that of the log's entries.
-func (a *auditor) bundle(ctx context.Context, n int64) error {
+func (a *auditor) bundle(ctx context.Context, n int64, both bool) error {
 	first, last := n*bundle, min((n+1)*bundle, a.tree.N)
 	var want []replay.Entry
 	for e, err := range a.c.Entries(ctx, first, last) {
@@ -60,14 +65,33 @@ func (a *auditor) bundle(ctx context.Context, n int64) error {
 		e.Text = bytes.Clone(e.Text)
 		want = append(want, e)
 	}
-	an, got, err := a.data(ctx, n, len(want))
+	if both {
+		a.same(ctx, a.site.Place, n, want, nil)
+	}
+	if a.site.Carried != nil {
+		a.same(ctx, site.CarriedAt(a.site.Key), n, want, a.entries2)
+	}
+	return ctx.Err()
+}
+
+// same compares the file with the entries of bundle n at a place below the site. The
+// surface is nil where there has to be such a file.
+func (a *auditor) same(ctx context.Context, place string, n int64, want []replay.Entry, s *surface) {
+	first := want[0].Index
+	an, got, err := a.data(ctx, place, n, len(want))
 	switch {
-	case err != nil && errors.Is(err, tlogclient.ErrEntries):
+	case errors.Is(err, tlogclient.ErrEntries):
 		a.accuse(ctx, a.b3, entry{Entry: want[0]}, a.observed(an, evidence.Data), "%v", err)
-		return nil
+		return
+	case err != nil && an.absent() && s != nil:
+		s.absent(func() { a.failed(ctx, a.b3, first, "%v", err) })
+		return
 	case err != nil:
 		a.failed(ctx, a.b3, first, "%v", err)
-		return ctx.Err()
+		return
+	}
+	if s != nil {
+		s.here()
 	}
 	a.b3.Add(int64(len(want)))
 	for i, e := range want {
@@ -76,22 +100,21 @@ func (a *auditor) bundle(ctx context.Context, n int64) error {
 			break
 		}
 	}
-	return nil
 }
 
 // data reads the file of the go command's layout with the entries of bundle n, the
 // full one if there is none of the width.
-func (a *auditor) data(ctx context.Context, n int64, width int) (answer, [][]byte, error) {
+func (a *auditor) data(ctx context.Context, place string, n int64, width int) (answer, [][]byte, error) {
 	t := tlog.Tile{H: 8, L: -1, N: n, W: width}
 	for {
-		an, err := a.get(ctx, a.at+t.Path(), int64(t.W)*(1<<16+1))
+		an, err := a.get(ctx, place+t.Path(), int64(t.W)*(1<<16+1))
 		if err != nil {
 			return an, nil, err
 		}
 		if !an.absent() {
 			got, err := tlogclient.ParseData(an.body, t.W)
 			if err != nil {
-				err = fmt.Errorf("%s: %w", strings.TrimPrefix(an.path, a.at), err)
+				err = fmt.Errorf("%s: %w", an.path, err)
 			}
 			return an, got, err
 		}

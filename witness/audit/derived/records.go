@@ -14,6 +14,7 @@ import (
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/tlogclient"
+	"example.org/sumlog/witness/audit/site"
 )
 
 // records checks all that is asked of single records of the sample.
@@ -67,11 +68,11 @@ func (a *auditor) entries(ctx context.Context, f func(entry)) error {
 
 func (a *auditor) record(ctx context.Context, e entry) {
 	if a.site.Database != nil {
-		a.lookup(ctx, e, a.at, a.lookups)
+		a.lookup(ctx, e, a.site.Place, a.lookups)
 	}
 	if a.site.Carried != nil {
 		// Most go commands ask here, and are shown a head with each answer.
-		a.lookup(ctx, e, carriedAt(a.site.Key), a.lookups2)
+		a.lookup(ctx, e, site.CarriedAt(a.site.Key), a.lookups2)
 	}
 	a.files(ctx, e)
 	if a.c.Public != nil && !a.private(e) {
@@ -81,9 +82,6 @@ func (a *auditor) record(ctx context.Context, e entry) {
 
 // maxLookup bounds an answer to a lookup: a number, a record, and a note.
 const maxLookup = 256 << 10
-
-// carriedAt is where a module proxy carries the database of key.
-func carriedAt(key *checkpoint.Key) string { return "sumdb/" + key.Name() + "/" }
 
 // lookup asks for the record of e (B5) at a place below the site.
 func (a *auditor) lookup(ctx context.Context, e entry, place string, s *surface) {
@@ -145,22 +143,6 @@ func (a *auditor) twice(ctx context.Context, e entry, l tlogclient.Answer) (bool
 		return ok && bytes.Equal(other.Text, l.Text) && o.path == e.path && o.version == e.version, nil
 	}
 	return false, ctx.Err()
-}
-
-// locate finds out where below the site the log is.
-func (a *auditor) locate(ctx context.Context) error {
-	name := "latest"
-	if a.site.Tiles != nil {
-		name = "checkpoint"
-	}
-	body, err := a.site.Get(ctx, name, checkpoint.MaxNote)
-	if err == nil {
-		_, err = tlogclient.ParseHead(body, "", a.site.Key)
-	}
-	if err != nil {
-		a.at = carriedAt(a.site.Key)
-	}
-	return ctx.Err()
 }
 
 // public compares the record of e with that of the public database (D9).

@@ -344,7 +344,7 @@ func TestFullBundle(t *testing.T) {
 	r.hide(func(p string) bool { return strings.HasPrefix(p, "/tile/8/data/001.p/") })
 	res := r.auditAt(s, head, func(c *Config) { c.Sample, c.Next = 8, new(int64(280)) })
 	res.only(t, nil)
-	if d := res.checks["B3"]; d.Result != report.OK || d.Checked != 44 {
+	if d := res.checks["B3"]; d.Result != report.OK || d.Checked != 2*44 {
 		t.Errorf("%+v", d)
 	}
 }
@@ -438,7 +438,7 @@ func TestStoredBroken(t *testing.T) {
 		})
 		want := map[string]report.Result{}
 		if lists {
-			want["D1"], want["D3"] = report.Failed, report.Failed
+			want["D1"], want["D3"], want["D4"] = report.Failed, report.Failed, report.Failed
 		}
 		r.audit(nil).only(t, want)
 	}

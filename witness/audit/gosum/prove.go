@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -313,7 +312,7 @@ func (s *Set) accuse(ctx context.Context, st *site.Site, m module.Version, a ans
 	if honest {
 		e, err = evidence.Malformed(p)
 	} else {
-		e, err = evidence.Observe(p, evidence.Answer{Service: evidence.Lookup, URL: lookupURL(ctx, st, m), Time: a.time, Status: 200, Body: a.Body})
+		e, err = evidence.Observe(p, evidence.Answer{Service: evidence.Lookup, URL: lookupURL(st, m), Time: a.time, Status: 200, Body: a.Body})
 	}
 	if err == nil {
 		s.Evidence = append(s.Evidence, e)
@@ -321,16 +320,10 @@ func (s *Set) accuse(ctx context.Context, st *site.Site, m module.Version, a ans
 }
 
 // lookupURL returns where the lookup of m was made.
-func lookupURL(ctx context.Context, st *site.Site, m module.Version) string {
+func lookupURL(st *site.Site, m module.Version) string {
 	path, _ := module.EscapePath(m.Path)
 	version, _ := module.EscapeVersion(m.Version)
-	heads, _ := st.Heads(ctx)
-	for _, h := range heads {
-		if prefix, ok := strings.CutSuffix(h.Source, "/latest"); ok {
-			return prefix + "/lookup/" + path + "@" + version
-		}
-	}
-	return st.URL + "/lookup/" + path + "@" + version
+	return st.Address(st.Place + "lookup/" + path + "@" + version)
 }
 
 // Find implements [Finder].

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -54,7 +53,6 @@ func (s *Set) Check(ctx context.Context, roots map[int64]tlog.Hash) error {
 			return err
 		}
 	}
-	s.checkBehind(base)
 	s.reportSources(base)
 	s.checkFresh(base)
 	return s.checkWitnesses(ctx)
@@ -168,23 +166,6 @@ func (s *Set) smaller(h, base *seen, how string) {
 		s.checks.a3.Findf(report.Stale, "the log shows size %d, and showed %v before; %s", base.Size, h, how)
 	case Elsewhere:
 		s.checks.a5.Findf(report.Stale, "the log shows size %d, and there is %v; %s", base.Size, h, how)
-	}
-}
-
-// checkBehind looks for a layout whose head is smaller than one that an earlier audit
-// saw, if in the other one: a log that publishes in both must not keep from those who
-// read the one what it shows to the others.
-func (s *Set) checkBehind(base *seen) {
-	before := int64(0)
-	for _, h := range s.seen {
-		if h.place == Known && h.Size <= base.Size {
-			before = max(before, h.Size)
-		}
-	}
-	for _, source := range slices.Sorted(maps.Keys(s.last)) {
-		if h := s.last[source]; h.Size < before {
-			s.checks.a3.Findf(report.Stale, "%v: the log showed size %d before", h, before)
-		}
 	}
 }
 

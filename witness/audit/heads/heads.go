@@ -16,7 +16,7 @@
 //	A1  each note is a strict one, signed by the log's key, and of its origin: the
 //	    key's name, or "go.sum database tree"
 //	A2  all heads of the same kind are heads of one tree
-//	A3  the log does not show less than it showed before, in whichever layout
+//	A3  the log does not show less than it showed before
 //	A4  checkpoints and tree heads are heads of one tree
 //	A5  others were shown no other tree, and none that the log has not got
 //	A6  the newest checkpoint is cosigned by a quorum that is not too old

@@ -41,7 +41,7 @@ func newAudit(t testing.TB, l *tlogtest.Log) *audit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.config = replay.Config{Log: c, Key: l.Key, URL: "https://log.example/", Compare: true, Parallel: 3, Keep: a.keep}
+	a.config = replay.Config{Log: c, Key: l.Key, Address: func(path string) string { return "https://log.example/" + path }, Compare: true, Parallel: 3, Keep: a.keep}
 	return a
 }
 

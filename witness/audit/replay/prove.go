@@ -75,7 +75,7 @@ func (r *run) proven(ctx context.Context, index int64) (evidence.Proven, error) 
 // withEvidence adds the evidence that accuse makes, where any is asked for, to a
 // finding, or why there is none.
 func (r *run) withEvidence(f report.Finding, accuse func() (*evidence.Evidence, error)) report.Finding {
-	if r.Keep == nil || r.Key == nil || len(r.Head.Note) == 0 {
+	if r.Keep == nil || r.Key == nil || r.Address == nil || len(r.Head.Note) == 0 {
 		return f
 	}
 	e, err := accuse()

@@ -12,7 +12,7 @@
 //	B1  the entries hash to the signed root, and those replayed before are still
 //	    what they were
 //	B2  every full tile, and the partial tiles of the tree, are what is recomputed, in
-//	    each layout
+//	    each layout and at each place
 //	B4  so are the partial tiles of earlier sizes, as far as they are still there
 //	C1  C3  the grammar of the records (package record): misbehaviour
 //	C2  paths and versions that the go command would not ask for: warnings
@@ -81,9 +81,9 @@ type Config struct {
 	Log  *tlogclient.Log // required
 	Tree tlog.Tree       // required: what a head that the log signed says
 
-	// Other is the same log in another layout, of which only the hash tiles are
-	// read, to be compared too; nil: there is none.
-	Other *tlogclient.Log
+	// Copies are the same log once more, of which only the hash tiles are read, to be
+	// compared too.
+	Copies []Copy
 
 	From         *Snapshot // where an earlier replay ended; nil: from entry 0
 	Sizes        []int64   // whose roots to return, as far as they are not below From
@@ -95,18 +95,26 @@ type Config struct {
 	Cache tlogclient.Cache // keeps the tiles that were proven; default none
 	Names NameStore        // required with From, unless RootOnly; default none
 
-	// Evidence is made of what is found if Key, Head and Keep are there. URL is
-	// the prefix of the log.
-	Key  *checkpoint.Key
-	Head tlogclient.Head // signed by Key, of Tree
-	URL  string
-	Keep func(*evidence.Evidence) (path string, err error)
+	// Evidence is made of what is found if Key, Head and Keep are there. Place is
+	// where the log is below the site, and Address is the URL of what is there.
+	Key     *checkpoint.Key
+	Head    tlogclient.Head // signed by Key, of Tree
+	Place   string
+	Address func(path string) string
+	Keep    func(*evidence.Evidence) (path string, err error)
 
 	Report *report.Report   // default: one that nobody sees
 	Now    func() time.Time // default: time.Now
 
 	// Progress is told, from one goroutine, how many entries are done.
 	Progress func(done, total int64)
+}
+
+// A Copy is the log in another layout, or at another place below the site: empty, or
+// a path that ends in a slash.
+type Copy struct {
+	Log   *tlogclient.Log
+	Place string
 }
 
 // A Result is what came of a replay.

@@ -20,8 +20,8 @@ import (
 
 // A mismatch is a tile that is not what the entries make, if they are right.
 type mismatch struct {
-	log   *tlogclient.Log
-	tile  tlog.Tile // as it was published
+	path  string    // as it was published, below the site
+	tile  tlog.Tile // the same
 	older bool
 	at    int // the first hash that is wrong
 	data  []byte
@@ -87,20 +87,22 @@ func (r *run) partials(size int64, leaves []tlog.Hash) {
 	}
 }
 
-// compare compares a tile in all layouts.
+// compare compares a tile wherever it is published.
 func (r *run) compare(ctx context.Context, t tlog.Tile, want []tlog.Hash, older bool) error {
-	err := r.compareIn(ctx, r.Log, t, want, older)
-	if err == nil && r.Other != nil {
-		err = r.compareIn(ctx, r.Other, t, want, older)
+	err := r.compareIn(ctx, Copy{r.Log, r.Place}, t, want, older)
+	for _, c := range r.Copies {
+		if err == nil {
+			err = r.compareIn(ctx, c, t, want, older)
+		}
 	}
 	return err
 }
 
 // compareIn reads a tile and compares it. A partial tile may be gone when there is a
 // full one, which begins with the same hashes.
-func (r *run) compareIn(ctx context.Context, l *tlogclient.Log, t tlog.Tile, want []tlog.Hash, older bool) error {
+func (r *run) compareIn(ctx context.Context, c Copy, t tlog.Tile, want []tlog.Hash, older bool) error {
 	published := t
-	data, err := l.RawTile(ctx, t)
+	data, err := c.Log.RawTile(ctx, t)
 	if errors.Is(err, fs.ErrNotExist) && t.W < bundleWidth {
 		if older {
 			r.mu.Lock()
@@ -109,13 +111,13 @@ func (r *run) compareIn(ctx context.Context, l *tlogclient.Log, t tlog.Tile, wan
 			return nil
 		}
 		published.W = bundleWidth
-		data, err = l.RawTile(ctx, published)
+		data, err = c.Log.RawTile(ctx, published)
 	}
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil:
-		r.checks.b2.Findf(report.Failed, "%s could not be read: %v", pathOf(l, t), err)
+		r.checks.b2.Findf(report.Failed, "%s could not be read: %v", c.path(t), err)
 		return nil
 	}
 	at := 0
@@ -130,7 +132,7 @@ func (r *run) compareIn(ctx context.Context, l *tlogclient.Log, t tlog.Tile, wan
 		r.compared++
 	}
 	if at < len(want) {
-		m := mismatch{log: l, tile: published, older: older, at: at}
+		m := mismatch{path: c.path(published), tile: published, older: older, at: at}
 		if len(r.mismatches) < report.MaxFindings {
 			m.data = data
 		}
@@ -157,7 +159,7 @@ func (r *run) reportTiles(ctx context.Context) {
 		}
 		index := (m.tile.N*bundleWidth + int64(m.at)) << (bundleHeight * m.tile.L)
 		f := report.Finding{Result: report.Misbehaviour, Index: &index,
-			Text: fmt.Sprintf("%s: hash %d is not that of the entries from %d on", pathOf(m.log, m.tile), m.at, index)}
+			Text: fmt.Sprintf("%s: hash %d is not that of the entries from %d on", m.path, m.at, index)}
 		if m.data != nil {
 			f = r.withEvidence(f, func() (*evidence.Evidence, error) { return r.observeTile(ctx, m, index) })
 		}
@@ -172,17 +174,17 @@ func (r *run) observeTile(ctx context.Context, m mismatch, index int64) (*eviden
 	if err != nil {
 		return nil, err
 	}
-	return evidence.Observe(p, evidence.Answer{Service: evidence.Tile, URL: strings.TrimSuffix(r.URL, "/") + "/" + pathOf(m.log, m.tile),
+	return evidence.Observe(p, evidence.Answer{Service: evidence.Tile, URL: r.Address(m.path),
 		Time: r.Now().UTC(), Status: 200, Body: m.data})
 }
 
-// pathOf returns the path of a tile in the layout of l.
-func pathOf(l *tlogclient.Log, t tlog.Tile) string {
+// path returns the path of a tile below the site.
+func (c Copy) path(t tlog.Tile) string {
 	path := t.Path()
-	if l.Layout() == tlogclient.Tiles {
+	if c.Log.Layout() == tlogclient.Tiles {
 		path = "tile/" + strings.TrimPrefix(path, "tile/8/")
 	}
-	return path
+	return c.Place + path
 }
 
 // keep keeps a tile that was proven. It may be kept already.

@@ -21,6 +21,7 @@ import (
 // A Seen is a head and where it was seen.
 type Seen struct {
 	Source string // without password
+	Log    *tlogclient.Log
 	Head   tlogclient.Head
 }
 
@@ -44,7 +45,7 @@ func (s *Site) Heads(ctx context.Context) ([]Seen, error) {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 		if len(h.Note) > 0 {
-			seen = append(seen, Seen{name, h})
+			seen = append(seen, Seen{name, l, h})
 		}
 	}
 	return seen, errors.Join(errs...)

@@ -63,6 +63,9 @@ type Site struct {
 	URL string // without password
 	Key *checkpoint.Key
 
+	// Place is where the log is below URL: empty, or a path that ends in a slash.
+	Place string
+
 	// Tiles and Database are the log in the layouts that it is published in;
 	// nil where it is not, and never both.
 	Tiles, Database *tlogclient.Log
@@ -92,7 +95,7 @@ func Open(ctx context.Context, c Config) (*Site, error) {
 	if err := s.locate(c.URL); err != nil {
 		return nil, err
 	}
-	below := &subSource{s.source, "sumdb/" + c.Key.Name()}
+	below := &subSource{s.source, strings.TrimSuffix(CarriedAt(c.Key), "/")}
 	first := s.find(ctx, s.source, c.Cache)
 	if first == nil {
 		// Without the cache: tiles of another history must not replace its tiles.
@@ -106,11 +109,26 @@ func Open(ctx context.Context, c Config) (*Site, error) {
 	err := s.find(ctx, below, c.Cache)
 	switch {
 	case err == nil:
+		s.Place = CarriedAt(c.Key)
 		return s, nil
 	case absent(err):
 		return nil, first
 	}
 	return nil, err
+}
+
+// CarriedAt is where, below its URL, a module proxy carries the database of key.
+func CarriedAt(key *checkpoint.Key) string { return "sumdb/" + key.Name() + "/" }
+
+// Address returns the URL of path as others can ask for it: without a user.
+func (s *Site) Address(path string) string {
+	base := s.URL
+	if u, err := url.Parse(base); err == nil && u.User != nil {
+		u.User = nil
+		base = u.String()
+	}
+	path, query, _ := strings.Cut(path, "?")
+	return strings.TrimSuffix(base, "/") + "/" + (&url.URL{Path: path, RawQuery: query}).String()
 }
 
 // locate makes the source of what is at where.

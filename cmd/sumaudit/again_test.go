@@ -5,6 +5,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -74,6 +75,47 @@ func TestAgain(t *testing.T) {
 			r.a.Publish()
 			if again, checks := r.audit("-sample", sample); again != first {
 				t.Errorf("exit %d, and then %d in a log that has grown: %+v", first, again, checks[c.id])
+			}
+		})
+	}
+}
+
+// TestOneFile has one fault that lasts make one file, however often it is looked for and
+// whatever the log grows by meanwhile, and another fault another file.
+func TestOneFile(t *testing.T) {
+	for _, f := range []testauthority.Fault{
+		testauthority.LookupIndex, testauthority.LookupGone, testauthority.ListShort, testauthority.ZipOther,
+		testauthority.InfoOther, testauthority.WrongTile, testauthority.WrongData, testauthority.FeedGap, testauthority.Conflict,
+	} {
+		t.Run(string(f), func(t *testing.T) {
+			t.Parallel()
+			r := newFaultRig(t, testauthority.Config{Sizes: []int64{5, 20, 40, 300}})
+			r.a.Break(f)
+			code, _ := r.audit("-sample", "20")
+			files := r.files()
+			if code != exitMisbehaviour || len(files) == 0 {
+				t.Fatalf("exit %d, %q", code, files)
+			}
+			was, err := os.ReadFile(files[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second))) // the time in a file is another
+			for range 2 {
+				if again, _ := r.audit("-sample", "20"); again != code || !slices.Equal(r.files(), files) {
+					t.Errorf("exit %d, and %q became %q", again, files, r.files())
+				}
+				r.a.Grow(1)
+				r.a.Publish()
+			}
+			if is, err := os.ReadFile(files[0]); err != nil || !bytes.Equal(is, was) {
+				t.Errorf("the file was changed: %v", err)
+			}
+			if f == testauthority.ZipOther {
+				r.a.Break(testauthority.ModOther)
+				if r.audit("-sample", "20"); len(r.files()) <= len(files) {
+					t.Errorf("another fault is in no file: %q", r.files())
+				}
 			}
 		})
 	}

@@ -345,7 +345,7 @@ func (f *follower) refuse(err error) error {
 	if err != nil {
 		return errors.Join(fork, err)
 	}
-	path, err := st.Evidence(e)
+	path, err := f.c.keep(st, e)
 	if err != nil {
 		return errors.Join(fork, err)
 	}

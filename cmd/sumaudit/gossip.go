@@ -18,6 +18,7 @@ import (
 
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/cli"
+	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/policy"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit/heads"
@@ -127,6 +128,9 @@ type comparison struct {
 	tree   tlogclient.Head // the newest that the log shows
 }
 
+// keep keeps evidence.
+func (g *comparison) keep(e *evidence.Evidence) (string, error) { return g.c.keep(g.state, e) }
+
 // newComparison finds the log.
 func (c *call) newComparison(ctx context.Context, key *checkpoint.Key, where string) (*comparison, error) {
 	policy, err := c.trustPolicy(key)
@@ -156,7 +160,7 @@ func (g *comparison) begin(ctx context.Context, policy *policy.Policy, where str
 		return err
 	}
 	g.set, err = heads.New(heads.Config{
-		Key: g.key, Policy: policy, MaxAge: g.c.opts.maxAge, Log: g.site.Log(), Report: &g.report, Keep: g.state.Evidence,
+		Key: g.key, Policy: policy, MaxAge: g.c.opts.maxAge, Log: g.site.Log(), Report: &g.report, Keep: g.keep,
 	})
 	if err != nil {
 		return err

@@ -239,7 +239,7 @@ func (c *call) verifyOnline(ctx context.Context, a authority, in *verifyInput, r
 		return err
 	}
 	defer s.close()
-	z := &zips{session: s, set: set}
+	z := &zips{call: c, session: s, set: set}
 	claims, err := in.all(ctx, c, r.Private, set, z)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/internal/evidence"
 	"example.org/sumlog/internal/goenv"
 	"example.org/sumlog/internal/policy"
 	"example.org/sumlog/internal/tlogclient"
@@ -311,7 +312,7 @@ func (c *call) proveAll(ctx context.Context, s *session, mods []module.Version) 
 	}
 	var paths []string
 	for _, e := range set.Evidence {
-		path, err := s.state.Evidence(e)
+		path, err := c.keep(s.state, e)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -320,13 +321,22 @@ func (c *call) proveAll(ctx context.Context, s *session, mods []module.Version) 
 	return set, paths, nil
 }
 
+// keep keeps evidence, and returns its file.
+func (c *call) keep(s *state.State, e *evidence.Evidence) (string, error) {
+	path, already, err := s.Evidence(e)
+	if already {
+		fmt.Fprintf(c.Stderr, "evidence of this is already kept: %s\n", path)
+	}
+	return path, err
+}
+
 // accuse writes the evidence of a fork and returns the error that says so.
 func (c *call) accuse(s *session, fork *tlogclient.ForkError) error {
 	e, err := fork.Evidence(s.trust.Key)
 	if err != nil {
 		return errors.Join(fork, err)
 	}
-	path, err := s.state.Evidence(e)
+	path, err := c.keep(s.state, e)
 	if err != nil {
 		return errors.Join(fork, err)
 	}

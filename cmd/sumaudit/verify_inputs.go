@@ -170,6 +170,7 @@ func (in *verifyInput) all(ctx context.Context, c *call, private string, f gosum
 // zips finds zips: those of the module cache, which cost nothing, and else those at
 // the URL.
 type zips struct {
+	call     *call
 	session  *session   // nil: nobody is asked
 	set      *gosum.Set // of the session
 	cache    string
@@ -251,7 +252,7 @@ func (z *zips) accuse(m module.Version, a evidence.Answer, h1 string) error {
 	if err != nil {
 		return err
 	}
-	name, err := z.session.state.Evidence(e)
+	name, err := z.call.keep(z.session.state, e)
 	if err == nil {
 		z.evidence = append(z.evidence, name)
 	}

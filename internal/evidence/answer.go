@@ -48,8 +48,18 @@ func (e *Evidence) checkAnswer() error {
 	if why == "" {
 		return notProven("the answer of %s, status %d, does not contradict the record", a.URL, a.Status)
 	}
+	e.said = why
 	e.why = fmt.Sprintf("%s answered at %s, with status %d: %s", a.URL, a.Time.Format(timeFormat), a.Status, why)
 	return nil
+}
+
+// quote quotes what is not long. What is long is named by its hash, so that no two
+// texts look alike.
+func quote(s string) string {
+	if len(s) <= 300 {
+		return strconv.Quote(s)
+	}
+	return fmt.Sprintf("%.300q… (SHA-256 %x)", s, sha256.Sum256([]byte(s)))
 }
 
 // moduleShows says how the answer of a service for modules contradicts the record;
@@ -213,7 +223,7 @@ func (e *Evidence) lookupShows() string {
 	note, ok := strings.CutPrefix(body, want)
 	if !ok {
 		said, _, _ := strings.Cut(body, "\n\n") // the head behind it is another every time
-		return fmt.Sprintf("not that record at that index, but %.300q", said)
+		return fmt.Sprintf("not that record at that index, but %s", quote(said))
 	}
 	h, err := e.signedHead(note)
 	if err != nil {
@@ -256,13 +266,13 @@ func (e *Evidence) otherLookupShows(u *url.URL) string {
 		if text+"\n" == string(n.text) {
 			return ""
 		}
-		return fmt.Sprintf("that entry %d, which is that record, is %.300q", index, text)
+		return fmt.Sprintf("that entry %d, which is that record, is %s", index, quote(text))
 	}
 	h, err := e.signedHead(note)
 	if err != nil || h.Origin != databaseOrigin || h.Size > index {
 		return ""
 	}
-	return fmt.Sprintf("that entry %d is %.300q, with a tree head that ends before it", index, text)
+	return fmt.Sprintf("that entry %d is %s, with a tree head that ends before it", index, quote(text))
 }
 
 // isLookup reports whether a URL is that of the lookup of some version.
@@ -360,7 +370,7 @@ func (e *Evidence) dataShows(u *url.URL) (string, error) {
 			return fmt.Sprintf("%d entries, and not %d", i, t.W), nil
 		}
 		if int64(i) == k && !bytes.Equal(text, n.text) {
-			return fmt.Sprintf("the entry is %.300q", text), nil
+			return fmt.Sprintf("the entry is %s", quote(string(text))), nil
 		}
 	}
 	if len(rest) > 0 {

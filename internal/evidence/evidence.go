@@ -144,8 +144,11 @@
 package evidence
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -227,6 +230,31 @@ type Evidence struct {
 	by      string      // of E16
 	refusal Refusal     // of E17
 	why     string      // of observations: the contradiction
+	said    string      // the same without where and when
+}
+
+// Identity is the same for all that shows the same fault again, and for nothing else:
+// a hash of the kind, the keys, and the statements that contradict each other. Where
+// these are records and what was answered about them, the time of the observation is
+// not in it, nor are the heads and proofs that show the records to be in the log, and
+// what an answer says beside. Otherwise it is that of the file.
+func (e *Evidence) Identity() [sha256.Size]byte {
+	f := e.form()
+	if !f.records {
+		return sha256.Sum256(e.Bytes())
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s\n%v\n%s\n", e.kind, e.keys[:f.keys], e.rule)
+	for _, n := range e.entries[:f.sides] {
+		fmt.Fprintf(&b, "%d %q\n", n.index, n.text)
+	}
+	said, where := e.said, e.answer.URL+e.tag.URL
+	if e.answer.Service == Feed {
+		where, _, _ = strings.Cut(where, "?")
+		said = said[:max(0, strings.LastIndex(said, onLineMark))]
+	}
+	fmt.Fprintf(&b, "%s\n%s\n%d\n%q\n", e.answer.Service, where, e.answer.Status, said)
+	return sha256.Sum256(b.Bytes())
 }
 
 // Kind returns what is proven.

@@ -41,7 +41,7 @@ func (e *Evidence) feedShows(r record.Record, u *url.URL) (string, error) {
 	for line := range bytes.Lines(e.answer.Body) {
 		f, err := parseFeedLine(line)
 		if err != nil {
-			return fmt.Sprintf("line %d is none of a feed: %v", count+1, err), nil
+			return fmt.Sprintf("what is no line of a feed, %s: %v%s", quote(string(line)), err, onLine(count+1)), nil
 		}
 		same := f.path == string(r.Path) && f.version == string(r.Version)
 		if same {
@@ -49,21 +49,27 @@ func (e *Evidence) feedShows(r record.Record, u *url.URL) (string, error) {
 		}
 		switch {
 		case count == place && !same:
-			return fmt.Sprintf("line %d, where the record belongs, is %.300q", count+1, line), nil
+			return fmt.Sprintf("where the record belongs, %s%s", quote(string(line)), onLine(count+1)), nil
 		case seen > 1:
-			return fmt.Sprintf("line %d is the record's again", count+1), nil
+			return fmt.Sprintf("the record's line again%s", onLine(count+1)), nil
 		case same && f.time.Before(q.since):
-			return fmt.Sprintf("line %d has a time before the one asked for: %.300q", count+1, line), nil
+			return fmt.Sprintf("a time before the one asked for: %s%s", quote(string(line)), onLine(count+1)), nil
 		case same && count > 0 && !f.time.After(last):
-			return fmt.Sprintf("line %d has a time that is not after that of the line before: %.300q", count+1, line), nil
+			return fmt.Sprintf("a time that is not after that of the line before: %s%s", quote(string(line)), onLine(count+1)), nil
 		}
 		count, last = count+1, f.time
 	}
 	if count <= place {
-		return fmt.Sprintf("a page of %d lines, which ends before the record", count), nil
+		return fmt.Sprintf("a page that ends before the record%s", onLine(count)), nil
 	}
 	return "", nil
 }
+
+// onLine says where on a page something is. The same is on another line of a page
+// that was asked for otherwise, so that Identity cuts it off.
+func onLine(n int64) string { return fmt.Sprintf("%s%d)", onLineMark, n) }
+
+const onLineMark = " (line "
 
 // A feedQuery is what a page was asked for with.
 type feedQuery struct {

@@ -174,6 +174,7 @@ func (e *Evidence) checkTag() error {
 	if len(now) != len(commit) || now == commit {
 		return notProven("%q is at %s, and was at %s", ref, now, commit)
 	}
+	e.said = fmt.Sprintf("%q of %q is %s, and was %s", ref, remote, now, commit)
 	e.why = fmt.Sprintf("its .info at %s says that %q of %q is the commit %s; at %s it was %s",
 		e.tag.URL, ref, remote, commit, e.tag.Time.Format(timeFormat), now)
 	return nil

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -285,6 +286,61 @@ func TestObserve(t *testing.T) {
 		}
 		if c.answer.Service == Zip && again.answer.SHA256 != c.answer.SHA256 {
 			t.Errorf("%s: SHA-256 %x", c.name, again.answer.SHA256)
+		}
+	}
+}
+
+// TestIdentity has two observations of one fault be one, and others not.
+func TestIdentity(t *testing.T) {
+	l := newServed()
+	base := answerCases(l)
+	find := func(name string) answerCase {
+		t.Helper()
+		i := slices.IndexFunc(base, func(c answerCase) bool { return c.name == name })
+		if i < 0 {
+			t.Fatalf("no case %q", name)
+		}
+		return base[i]
+	}
+	id := func(size int64, c answerCase) [32]byte {
+		t.Helper()
+		e, err := Observe(l.proven(0, l.note(0, size), c.index), c.answer)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		return e.Identity()
+	}
+	for _, name := range []string{"zip", "mod", "info", "list gone", "latest", "lookup with another index", "lookup of another version", "gap", "tile", "entries"} {
+		c := find(name)
+		again := c
+		again.answer.Time = again.answer.Time.Add(time.Hour)
+		if id(600, c) != id(599, again) {
+			t.Errorf("%s: an hour and an entry later it is another fault", name)
+		}
+		other := c
+		other.answer.URL = strings.Replace(other.answer.URL, "proxy.example", "proxy.other", 1)
+		if id(600, c) == id(600, other) {
+			t.Errorf("%s: elsewhere it is the same fault", name)
+		}
+	}
+	// What is beside the contradiction is no part of it.
+	lookup, grown := find("lookup with another index"), find("lookup with another index")
+	text, _, _ := bytes.Cut(grown.answer.Body, []byte("\n\n"))
+	grown.answer.Body = append(append(text, "\n\n"...), l.treeHead(0, 599).Bytes()...)
+	gap, page := find("gap"), find("from the beginning")
+	if id(600, lookup) != id(600, grown) || id(600, gap) != id(600, page) {
+		t.Error("the same index beside another head, or the same gap on another page, is another fault")
+	}
+	// What differs at the end of a long text differs.
+	entries := find("entries")
+	long := entries
+	long.answer.Body = bytes.Clone(long.answer.Body)
+	at := bytes.Index(long.answer.Body, []byte(l.entries[0][299])) + len(l.entries[0][299]) - 2
+	long.answer.Body[at] ^= 1
+	pairs := [][2]answerCase{{find("zip"), find("zip that is none")}, {entries, long}, {find("wrong edge"), find("wrong entry at the edge")}}
+	for _, p := range pairs {
+		if id(600, p[0]) == id(600, p[1]) {
+			t.Errorf("%s and %s are the same fault", p[0].name, p[1].name)
 		}
 	}
 }

@@ -27,7 +27,11 @@ func (r *run) evidence(e *evidence.Evidence) (string, error) {
 			return "", err
 		}
 	}
-	return r.state.Evidence(e)
+	path, already, err := r.state.Evidence(e)
+	if already {
+		r.c.Logger.Info("evidence of this is already kept", "file", path)
+	}
+	return path, err
 }
 
 // keep remembers how far this audit came. A tree that contradicts a head, or could

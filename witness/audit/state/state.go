@@ -6,8 +6,9 @@
 //
 // # Files
 //
-//	DIR/evidence/KIND-XXXXXXXXXXXXXXXX.txt   evidence (see internal/evidence), by
-//	                                         the first 16 hex digits of its SHA-256
+//	DIR/evidence/KIND-XXXXXXXXXXXXXXXX.txt   evidence (see internal/evidence), by the
+//	                                         first 16 hex digits of its Identity: a
+//	                                         fault that lasts has one file
 //	DIR/logs/XXXXXXXXXXXXXXXX/               one log, by those of its vkey:
 //	    vkey             the key
 //	    lock             held while a process has the state open
@@ -47,7 +48,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"example.org/sumlog/internal/checkpoint"
@@ -176,33 +176,61 @@ func (s *State) Cache() tlogclient.Cache { return s.cache }
 // of another kind, or against another log, from being written.
 const maxEvidence = 1000
 
-// Evidence keeps e and returns the path of its file.
-func (s *State) Evidence(e *evidence.Evidence) (string, error) {
+// Evidence keeps e and returns the path of its file, and whether one of the same
+// fault is there already, which stays as it is.
+func (s *State) Evidence(e *evidence.Evidence) (path string, already bool, err error) {
 	root := s.evid
 	if root == nil {
-		var err error
 		if root, err = os.OpenRoot("."); err != nil {
-			return "", fmt.Errorf("evidence: %w", err)
+			return "", false, fmt.Errorf("evidence: %w", err)
 		}
 		defer root.Close()
 	}
-	data := e.Bytes()
-	sum := sha256.Sum256(data)
-	name := fmt.Sprintf("%s-%x.txt", e.Kind(), sum[:8])
-	kept, err := fs.Glob(root.FS(), string(e.Kind())+"-*.txt")
-	if err == nil && len(kept) >= maxEvidence && !slices.Contains(kept, name) {
-		head, _, _ := bytes.Cut(data, []byte("\n\n")) // kind and keys
-		if n := countBegun(root, kept, head); n >= maxEvidence {
-			err = fmt.Errorf("there are %d files of %s against %v already", n, e.Kind(), e.Key())
-		}
-	}
-	if err == nil {
-		err = durable.WriteFile(root, name, data, 0o644)
+	name, already, err := place(root, e)
+	if err == nil && !already {
+		err = write(root, name, e)
 	}
 	if err != nil {
-		return "", fmt.Errorf("evidence: %w", err)
+		return "", false, fmt.Errorf("evidence: %w", err)
 	}
-	return filepath.Join(s.where, name), nil
+	return filepath.Join(s.where, name), already, nil
+}
+
+// place returns the name of e's file, and whether it is there. Where another file has
+// that name, one that is damaged, say, or was made to have it, there is a longer one:
+// neither is lost.
+func place(root *os.Root, e *evidence.Evidence) (name string, there bool, err error) {
+	id := e.Identity()
+	for _, n := range []int{8, len(id)} {
+		name = fmt.Sprintf("%s-%x.txt", e.Kind(), id[:n])
+		data, err := root.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return name, false, nil
+		}
+		if err != nil {
+			return "", false, err
+		}
+		if old, err := evidence.Parse(data); err == nil && old.Identity() == id {
+			return name, true, nil
+		}
+	}
+	return "", false, fmt.Errorf("%s is there, and is damaged: move it away", name)
+}
+
+// write writes a new file, unless there are too many.
+func write(root *os.Root, name string, e *evidence.Evidence) error {
+	data := e.Bytes()
+	kept, err := fs.Glob(root.FS(), string(e.Kind())+"-*.txt")
+	if err != nil {
+		return err
+	}
+	if len(kept) >= maxEvidence {
+		head, _, _ := bytes.Cut(data, []byte("\n\n")) // kind and keys
+		if n := countBegun(root, kept, head); n >= maxEvidence {
+			return fmt.Errorf("there are %d files of %s against %v already", n, e.Kind(), e.Key())
+		}
+	}
+	return durable.WriteFile(root, name, data, 0o644)
 }
 
 // countBegun returns how many of the files begin with head, and an empty line.

@@ -266,14 +266,14 @@ func TestEvidence(t *testing.T) {
 	for _, dir := range []string{"", dir} {
 		s := openState(t, dir, l.Key)
 		e := equivocation(9)
-		for range 2 {
+		for i := range 2 {
 			sum := sha256.Sum256(e.Bytes())
 			want := fmt.Sprintf("E2-%x.txt", sum[:8])
 			if dir != "" {
 				want = filepath.Join(dir, "evidence", want)
 			}
-			name, err := s.Evidence(e)
-			if err != nil || name != want {
+			name, already, err := s.Evidence(e)
+			if err != nil || name != want || already != (i > 0) {
 				t.Fatalf("kept as %s, %v, want %s", name, err, want)
 			}
 			if data, err := os.ReadFile(name); err != nil || !bytes.Equal(data, e.Bytes()) {
@@ -292,13 +292,13 @@ func TestEvidence(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(where, "E4-1.txt"), nil, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Evidence(equivocation(10)); err != nil {
+		if _, _, err := s.Evidence(equivocation(10)); err != nil {
 			t.Errorf("the thousandth: %v", err)
 		}
-		if name, err := s.Evidence(equivocation(11)); err == nil {
+		if name, _, err := s.Evidence(equivocation(11)); err == nil {
 			t.Errorf("after a thousand: %s", name)
 		}
-		if _, err := s.Evidence(e); err != nil {
+		if _, _, err := s.Evidence(e); err != nil {
 			t.Errorf("again: %v", err)
 		}
 	}
@@ -329,10 +329,10 @@ func TestEvidenceOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if name, err := s.Evidence(equivocation(hostile)); err == nil {
+	if name, _, err := s.Evidence(equivocation(hostile)); err == nil {
 		t.Errorf("after a thousand: %s", name)
 	}
-	if _, err := s.Evidence(equivocation(l)); err != nil {
+	if _, _, err := s.Evidence(equivocation(l)); err != nil {
 		t.Errorf("of another log: %v", err)
 	}
 }

@@ -275,7 +275,7 @@ func TestQuorum(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if took := time.Since(begin); took > 50*time.Second {
+	if took := time.Since(begin); took > 90*time.Second {
 		t.Errorf("10 admissions took %v", took)
 	}
 	eventually(t, "all three cosign", func() error {

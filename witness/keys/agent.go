@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -25,6 +26,11 @@ const (
 	// that hangs must not hold the witness's requests for longer than their
 	// clients wait.
 	agentTime = 5 * time.Second
+
+	// agentRest is how long an agent that hung is left alone; one request then finds
+	// out whether it answers again. The others are refused at once, as the witness
+	// knows why, instead of after agentTime each.
+	agentRest = 10 * time.Second
 
 	// agentConns is how many requests are with the agent at once. OpenSSH's
 	// answers one after the other; a token is slower still.
@@ -49,6 +55,10 @@ type agentKey struct {
 	limit  time.Duration // of a signature
 	slots  chan struct{} // one token for each request under way
 	idle   chan net.Conn // connections to use again
+
+	mu    sync.Mutex
+	hung  error     // of the last request, if the agent did not answer it
+	again time.Time // not to be asked before, if hung
 }
 
 // findAgentKey returns the key of a fingerprint, SHA256:…, if the agent has it.
@@ -150,6 +160,9 @@ func (a *agentKey) Sign(_ io.Reader, message []byte, opts crypto.SignerOpts) ([]
 	if opts.HashFunc() != 0 {
 		return nil, errors.New("ssh-agent: signs messages, not their hashes")
 	}
+	if err := a.resting(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.limit)
 	defer cancel()
 	select {
@@ -158,6 +171,37 @@ func (a *agentKey) Sign(_ io.Reader, message []byte, opts crypto.SignerOpts) ([]
 	case <-ctx.Done():
 		return nil, agentError("%d requests before this one: %w", agentConns, ctx.Err())
 	}
+	sig, err := a.ask(ctx, message)
+	end, _ := ctx.Deadline()
+	a.note(err, err != nil && !time.Now().Before(end))
+	return sig, err
+}
+
+// resting returns why the agent is not asked now. Where it says nil of an agent that
+// hung, it says so to one.
+func (a *agentKey) resting() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if a.hung != nil && now.Before(a.again) {
+		return a.hung
+	}
+	a.again = now.Add(a.limit + agentRest)
+	return nil
+}
+
+// note remembers whether the agent hung.
+func (a *agentKey) note(err error, hung bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hung = nil
+	if hung {
+		a.hung, a.again = err, time.Now().Add(agentRest)
+	}
+}
+
+// ask asks the agent, on a connection that is there or a new one.
+func (a *agentKey) ask(ctx context.Context, message []byte) ([]byte, error) {
 	select {
 	case conn := <-a.idle:
 		sig, err := a.exchange(ctx, conn, message)

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -318,12 +319,15 @@ func TestAgentLies(t *testing.T) {
 func TestAgentHangs(t *testing.T) {
 	ring, _, fingerprint := newKeyring(t)
 	free := make(chan struct{})
-	l := &liar{Agent: ring, sign: func(ssh.PublicKey, []byte) (*ssh.Signature, error) {
+	var asked atomic.Int64
+	l := &liar{Agent: ring, sign: func(key ssh.PublicKey, data []byte) (*ssh.Signature, error) {
+		asked.Add(1)
 		<-free
-		return nil, errors.New("too late")
+		return ring.Sign(key, data)
 	}}
 	newServer(t, l)
-	defer close(free)
+	release := sync.OnceFunc(func() { close(free) })
+	defer release()
 	a, err := findAgentKey(fingerprint)
 	if err != nil {
 		t.Fatal(err)
@@ -344,6 +348,21 @@ func TestAgentHangs(t *testing.T) {
 	}
 	if _, err := a.Sign(nil, []byte("x"), crypto.SHA512); err == nil || errors.Is(err, ErrAgent) {
 		t.Errorf("of a hash: %v", err)
+	}
+	// That it hangs is known: nobody waits for it, but for one after a while.
+	before := asked.Load()
+	if _, err := a.Sign(nil, []byte("x"), crypto.Hash(0)); !errors.Is(err, ErrAgent) || asked.Load() != before {
+		t.Errorf("asked %d times more: %v", asked.Load()-before, err)
+	}
+	release()
+	a.limit = agentTime
+	a.mu.Lock()
+	a.again = time.Time{}
+	a.mu.Unlock()
+	for range 2 {
+		if _, err := a.Sign(nil, []byte("x"), crypto.Hash(0)); err != nil {
+			t.Errorf("an agent that is well again: %v", err)
+		}
 	}
 }
 

@@ -72,11 +72,16 @@ func openAuthority(c authorityConfig, l *log.Log) (a *authority, err error) {
 	if err := l.Start(a.index); err != nil {
 		return nil, err
 	}
+	if err := closeToOthers(a.root); err != nil {
+		c.logger.Warn("evidence may be readable by others", "err", err)
+	}
 	evidence := keepEvidence(c.dir, c.logger)
 	if err := a.openUpstreams(c.upstreams, c.flights, evidence); err != nil {
 		return nil, err
 	}
-	if a.store, err = store.Open(store.Config{Dir: filepath.Join(c.dir, mirrorDir), Private: a.router.IsPrivate, Logger: c.logger}); err != nil {
+	if a.store, err = store.Open(store.Config{
+		Dir: filepath.Join(c.dir, mirrorDir), Private: a.router.IsPrivate, PrivateBelow: a.router.PrivateBelow, Logger: c.logger,
+	}); err != nil {
 		return nil, err
 	}
 	ac := admit.Config{
@@ -113,6 +118,9 @@ func (a *authority) openUpstreams(u upstreams, flights int, evidence func(string
 		return nil
 	}
 	if err := durable.MkdirAll(a.root, upstreamDir); err != nil {
+		return err
+	}
+	if err := closeToOthers(a.root); err != nil {
 		return err
 	}
 	if a.dbRoot, err = a.root.OpenRoot(upstreamDir); err != nil {

@@ -7,8 +7,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"syscall"
 
 	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/durable"
@@ -22,6 +24,26 @@ const (
 	upstreamDir = "upstream"
 	evidenceDir = "evidence"
 )
+
+// closeToOthers makes evidence/ and upstream/ this user's alone, where they are there:
+// evidence names private modules, and which tiles of the public database were asked
+// for shows what the house builds. (The store does so for private modules; index, log
+// and archive hold what is served to everybody.)
+func closeToOthers(root *os.Root) error {
+	for _, dir := range []string{evidenceDir, upstreamDir} {
+		fi, err := root.Stat(dir)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && fi.Mode().Perm() == 0o700 {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := root.Chmod(dir, 0o700); err != nil && !errors.Is(err, syscall.EROFS) {
+			return err
+		}
+	}
+	return nil
+}
 
 // openLog opens the log alone, for commands that sign nothing.
 func openLog(dir, guard string, logger *slog.Logger) (*log.Log, error) {

@@ -42,6 +42,9 @@ func writeEvidence(dir, name string, text []byte) error {
 	if err := durable.MkdirAll(root, evidenceDir); err != nil {
 		return err
 	}
+	if err := closeToOthers(root); err != nil {
+		return err
+	}
 	d, err := root.Open(evidenceDir)
 	if err != nil {
 		return err
@@ -54,5 +57,5 @@ func writeEvidence(dir, name string, text []byte) error {
 	if len(names) >= maxEvidence {
 		return fmt.Errorf("%s holds %d files already", evidenceDir, len(names))
 	}
-	return durable.WriteFile(root, name, text, 0o644)
+	return durable.WriteFile(root, name, text, 0o600)
 }

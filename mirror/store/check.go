@@ -179,7 +179,7 @@ func newRooms() rooms {
 
 // rooms returns those for the files of m.
 func (s *Store) rooms(m module.Version) *rooms {
-	if s.isPrivate != nil && s.isPrivate(m.Path) {
+	if s.isPrivate(m.Path) {
 		return &s.private
 	}
 	return &s.public

@@ -44,7 +44,11 @@ func (s *Store) Publish(m module.Version) error {
 	}
 	versions = slices.DeleteFunc(append(versions, m.Version), func(v string) bool { return !semver.IsValid(v) })
 	semver.Sort(versions)
-	return durable.WriteFile(s.root, list, []byte(strings.Join(versions, "\n")+"\n"), 0o644)
+	mode := fs.FileMode(0o644)
+	if s.isPrivate(m.Path) {
+		mode = privateFile
+	}
+	return durable.WriteFile(s.root, list, []byte(strings.Join(versions, "\n")+"\n"), mode)
 }
 
 // Infos returns what reports whether there is a .info of a version of the module

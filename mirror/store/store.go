@@ -35,6 +35,13 @@
 // stored is read as package modzip does, at a bounded cost; with a directory of
 // more than some ten thousand files it waits until no other such zip is read.
 //
+// # Who may read it
+//
+// The files of a private module have mode 0600, and the first directory below which
+// all is private has 0700, as have .tmp and .bad; directories that are there already
+// are closed when the store is opened. The rest is for everybody who may read the
+// directory of the store: its names too, down to those that are closed.
+//
 // The .info and .mod of a version are put together, from one copy of the
 // module; the zip is bound to them by the record.
 //
@@ -112,9 +119,14 @@ type Config struct {
 	// Dir is the directory; it is made if it is missing, its parent is not.
 	Dir string
 
-	// Private says which modules are private. Their files and those of the others
-	// are checked in rooms apart, so that neither wait for the other. Nil: none.
+	// Private says which modules are private; what is below a private path is
+	// private too. Their files and those of the others are checked in rooms apart,
+	// so that neither wait for the other, and are for this user alone. Nil: none.
 	Private func(path string) bool
+
+	// PrivateBelow says of which public paths something below may be private. Nil:
+	// of all.
+	PrivateBelow func(path string) bool
 
 	// Logger gets a line for each file found damaged. Nil discards.
 	Logger *slog.Logger
@@ -123,6 +135,7 @@ type Config struct {
 // A Store is a file tree of module versions. It is safe for concurrent use by
 // one process; the lock of the data directory keeps out others.
 type Store struct {
+	c    Config
 	root *os.Root
 	log  *slog.Logger
 	memo *lru.Cache[key, checked]
@@ -131,7 +144,6 @@ type Store struct {
 	// while files get names, and never while one is read.
 	locks keyed
 
-	isPrivate       func(path string) bool
 	public, private rooms
 
 	checks checks
@@ -177,16 +189,20 @@ func Open(c Config) (*Store, error) {
 		l = slog.New(slog.DiscardHandler)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	return &Store{
-		root:      root,
-		log:       l,
-		memo:      lru.New[key, checked](maxMemo, nil),
-		isPrivate: c.Private,
-		public:    newRooms(),
-		private:   newRooms(),
-		checks:    checks{ctx: ctx},
-		stop:      stop,
-	}, nil
+	s := &Store{
+		c:       c,
+		root:    root,
+		log:     l,
+		memo:    lru.New[key, checked](maxMemo, nil),
+		public:  newRooms(),
+		private: newRooms(),
+		checks:  checks{ctx: ctx},
+		stop:    stop,
+	}
+	if err := s.tighten(); err != nil && !errors.Is(err, syscall.EROFS) {
+		l.Warn("files of private modules may be readable by others", "err", err)
+	}
+	return s, nil
 }
 
 // Close gives up the directory and ends the checks. Files that were opened stay
@@ -447,6 +463,14 @@ func (s *Store) write(k key, name string, data []byte, want string) error {
 
 // commit gives f its name and remembers that it was checked.
 func (s *Store) commit(f *durable.File, k key, name, want, sum string) error {
+	if s.isPrivate(k.mod.Path) {
+		if err := f.Chmod(privateFile); err != nil {
+			return err
+		}
+		if err := s.makeDir(k.mod.Path, name); err != nil {
+			return err
+		}
+	}
 	id, err := identify(f.File)
 	if err != nil {
 		return err

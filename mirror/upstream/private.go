@@ -46,6 +46,17 @@ func claimOf(glob, modulePath string) claim {
 	return claimsAllBelow
 }
 
+// PrivateBelow reports whether something below path may be private. path need not be
+// that of a module.
+func (r *Router) PrivateBelow(path string) bool {
+	for glob := range strings.SplitSeq(r.globs, ",") {
+		if claimOf(glob, path) != claimsNothing {
+			return true
+		}
+	}
+	return false
+}
+
 // judge decides whether modulePath is private, and says why to people. There is
 // nothing to be said of most public ones.
 func (r *Router) judge(modulePath string) (private bool, note string) {

@@ -174,6 +174,10 @@ func public(err error) *publicError {
 
 // upstreamError is the part of the table about what an upstream said.
 func upstreamError(e *upstream.Error) *publicError {
+	who := "upstream"
+	if e.Database != "" {
+		who = "the public checksum database " + e.Database
+	}
 	text := func(s string) string {
 		if e.Text != "" {
 			s += ": " + e.Text
@@ -184,21 +188,21 @@ func upstreamError(e *upstream.Error) *publicError {
 	case errors.Is(e, fs.ErrNotExist):
 		return &publicError{status: http.StatusNotFound, text: absent(e.Text)}
 	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
-		return &publicError{status: http.StatusForbidden, text: text(fmt.Sprintf("upstream refuses this server (%d)", e.Status))}
+		return &publicError{status: http.StatusForbidden, text: text(fmt.Sprintf("%s refuses this server (%d)", who, e.Status))}
 	case e.Status == http.StatusTooManyRequests:
-		return &publicError{http.StatusTooManyRequests, text("upstream gets too many requests"), max(e.RetryAfter, time.Second)}
+		return &publicError{http.StatusTooManyRequests, text(who + " gets too many requests"), max(e.RetryAfter, time.Second)}
 	case e.Status != 0 && e.RetryAfter > 0:
-		return &publicError{http.StatusServiceUnavailable, text(fmt.Sprintf("upstream is not available (%d)", e.Status)), e.RetryAfter}
+		return &publicError{http.StatusServiceUnavailable, text(fmt.Sprintf("%s is not available (%d)", who, e.Status)), e.RetryAfter}
 	case e.Status != 0:
-		return &publicError{status: http.StatusBadGateway, text: text(fmt.Sprintf("upstream answered %d", e.Status))}
+		return &publicError{status: http.StatusBadGateway, text: text(fmt.Sprintf("%s answered %d", who, e.Status))}
 	case e.Timeout():
-		return &publicError{status: http.StatusGatewayTimeout, text: "upstream did not answer in time"}
+		return &publicError{status: http.StatusGatewayTimeout, text: who + " did not answer in time"}
 	case errors.Is(e, upstream.ErrRedirect):
-		return &publicError{status: http.StatusBadGateway, text: "upstream redirects to where this server does not go"}
+		return &publicError{status: http.StatusBadGateway, text: who + " redirects to where this server does not go"}
 	case errors.Is(e, upstream.ErrTooLarge):
-		return &publicError{status: http.StatusBadGateway, text: "upstream's " + upstream.ErrTooLarge.Error()}
+		return &publicError{status: http.StatusBadGateway, text: who + "'s " + upstream.ErrTooLarge.Error()}
 	}
-	return &publicError{status: http.StatusBadGateway, text: "upstream cannot be reached, or its answer was cut short"}
+	return &publicError{status: http.StatusBadGateway, text: who + " cannot be reached, or its answer was cut short"}
 }
 
 // absent makes the text of a 404.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"os"
 	"path"
@@ -91,6 +92,8 @@ type Database struct {
 	head      []byte // the newest signed head, as on disk; empty before the first
 	tree      tlog.Tree
 	untrusted bool
+	lost      bool      // the log says that it cannot be reached
+	said      time.Time // when it said so last
 }
 
 // OpenDatabase opens what is kept of the database, or begins keeping it. It
@@ -329,6 +332,7 @@ func (d *Database) where(ctx context.Context) (*place, error) {
 			// A name is no address: an internal one needs a URL in the spec.
 			return &place{source: d.client.unnamed(u)}, nil
 		}
+		d.hear(ctx, err)
 		if err != nil {
 			return nil, err
 		}
@@ -341,13 +345,59 @@ func (d *Database) where(ctx context.Context) (*place, error) {
 func (d *Database) fetch(ctx context.Context, file string, limit int64) ([]byte, error) {
 	p, err := d.where(ctx)
 	if err != nil {
-		return nil, err
+		return nil, d.asked(err)
 	}
 	get := func(ctx context.Context) ([]byte, error) {
-		return d.flights.do(ctx, file, func() ([]byte, error) { return p.source.Get(ctx, p.prefix+file, limit) })
+		return d.flights.do(ctx, file, func() ([]byte, error) {
+			data, err := p.source.Get(ctx, p.prefix+file, limit)
+			d.hear(ctx, err)
+			return data, err
+		})
 	}
-	if ctx.Value(relayed{}) != nil {
-		return d.relayedGet(ctx, file, get)
+	if ctx.Value(relayed{}) == nil {
+		data, err := get(ctx)
+		return data, d.asked(err)
 	}
-	return get(ctx)
+	data, err := d.relayedGet(ctx, file, get)
+	return data, d.asked(err)
+}
+
+// asked says of an error of an exchange that the database was asked.
+func (d *Database) asked(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	of := *e
+	of.Database = d.name
+	return &of
+}
+
+// silence is the least time between two lines in the log that say that the database
+// cannot be reached.
+const silence = time.Minute
+
+// hear takes note of how an exchange ended. That the database cannot be reached stops
+// all that is new and public, which the operator would otherwise learn from clients.
+func (d *Database) hear(ctx context.Context, err error) {
+	e, theirs := errors.AsType[*Error](err)
+	if err != nil && !theirs || ctx.Err() != nil {
+		return // ours, or called off
+	}
+	lost := err != nil && (e.Status == 0 || e.Status == http.StatusTooManyRequests || e.Status >= 500)
+	d.mu.Lock()
+	say := lost != d.lost && (!lost || time.Since(d.said) >= silence)
+	if say {
+		d.lost = lost
+	}
+	if say && lost {
+		d.said = time.Now()
+	}
+	d.mu.Unlock()
+	switch {
+	case say && lost:
+		d.logger.Warn("public checksum database cannot be reached: nothing new that is public can be logged", "database", d.name, "err", err)
+	case say:
+		d.logger.Info("public checksum database is reached again", "database", d.name)
+	}
 }

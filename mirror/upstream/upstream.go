@@ -124,6 +124,9 @@ var ErrTooLarge = errors.New("answer is too large")
 // An Error says what an upstream did wrong. An error that is no *Error is not
 // an upstream's doing.
 type Error struct {
+	// Database is the name of the public checksum database, if that was asked.
+	Database string
+
 	// URL is what was asked for, without user and password.
 	URL string
 

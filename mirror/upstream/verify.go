@@ -31,7 +31,7 @@ func (d *Database) unproven(err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
-	return &Error{URL: d.name, Err: fmt.Errorf("%w: %v", errUnproven, err)}
+	return &Error{Database: d.name, URL: d.name, Err: fmt.Errorf("%w: %v", errUnproven, err)}
 }
 
 // openHead verifies a signed head.
@@ -265,7 +265,7 @@ func (r *tileReader) remote(t tlog.Tile) ([]byte, error) {
 	if e.Is(fs.ErrNotExist) {
 		// A tile that a signed head promises is missing. The module is not:
 		// this must not be taken for its absence.
-		err = &Error{URL: e.URL, Err: fmt.Errorf("tile is missing: status %d", e.Status)}
+		err = &Error{Database: r.d.name, URL: e.URL, Err: fmt.Errorf("tile is missing: status %d", e.Status)}
 	}
 	return nil, err
 }
@@ -274,7 +274,7 @@ func (r *tileReader) fetch(t tlog.Tile) ([]byte, error) {
 	size := t.W * tlog.HashSize
 	data, err := r.d.fetch(r.ctx, t.Path(), int64(size))
 	if err == nil && len(data) != size {
-		err = &Error{URL: r.d.name + "/" + t.Path(), Err: fmt.Errorf("%d bytes, want %d", len(data), size)}
+		err = &Error{Database: r.d.name, URL: r.d.name + "/" + t.Path(), Err: fmt.Errorf("%d bytes, want %d", len(data), size)}
 	}
 	return data, err
 }

@@ -5,9 +5,6 @@
 package main
 
 import (
-	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"example.org/sumlog/internal/checkpoint"
@@ -96,23 +93,11 @@ func (c *call) logKey() (*checkpoint.Key, error) {
 // trustPolicy returns the policy in the file that -policy names, for the log of
 // that key; nil without one.
 func (c *call) trustPolicy(key *checkpoint.Key) (*policy.Policy, error) {
-	if c.opts.policy == "" {
-		return nil, nil
+	p, _, err := c.policyFile()
+	if err != nil || p == nil {
+		return nil, err
 	}
-	f, err := os.Open(c.opts.policy)
-	if err != nil {
-		return nil, fmt.Errorf("-policy: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, policy.MaxSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("-policy: %w", err)
-	}
-	p, err := policy.Parse(data)
-	if err == nil {
-		p, err = p.For(key)
-	}
-	if err != nil {
+	if p, err = p.For(key); err != nil {
 		return nil, cli.Usagef("-policy %s: %v", c.opts.policy, err)
 	}
 	return p, nil

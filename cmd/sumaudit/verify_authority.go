@@ -146,7 +146,8 @@ func (c *call) policyFile() (*policy.Policy, string, error) {
 	}
 	p, err := policy.Parse(data)
 	if err != nil {
-		return nil, "", cli.Usagef("-policy %s: %v", c.opts.policy, err)
+		return nil, "", cli.Usagef("-policy %s: %v", c.opts.policy, err).
+			Hint("a whole one is a line \"log VKEY URL\", one \"witness NAME VKEY\" for each witness, \"group NAME K WITNESS…\", and \"quorum NAME\" or \"quorum none\": https://c2sp.org/tlog-policy")
 	}
 	return p, string(data), nil
 }

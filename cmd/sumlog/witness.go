@@ -100,7 +100,7 @@ func (c *call) readPolicy() (*policy.Policy, error) {
 	p, err := policy.Parse(text)
 	if err != nil {
 		return nil, cli.Usagef("-witness-policy %s: %v", c.opts.policy, err).
-			Hint("its form is that of https://c2sp.org/tlog-policy")
+			Hint("a whole one is a line \"witness NAME VKEY URL\" for each witness, \"group NAME K WITNESS…\", and \"quorum NAME\" or \"quorum none\": https://c2sp.org/tlog-policy")
 	}
 	auditors, err := c.readAuditors()
 	if err != nil {

@@ -27,7 +27,7 @@ func Parse(file []byte) (*Policy, error) {
 		return nil, fmt.Errorf("policy: %d bytes, more than %d", len(file), MaxSize)
 	}
 	if !bytes.HasSuffix(file, []byte("\n")) {
-		return nil, fmt.Errorf("policy: no newline at its end")
+		return nil, fmt.Errorf("policy: no newline at its end: add one, or the rest of what was cut off")
 	}
 	p := &parser{defined: map[string]bool{None: false}, member: map[string]string{}, key: map[string]string{}}
 	for line := range strings.Lines(string(file)) {
@@ -37,7 +37,7 @@ func Parse(file []byte) (*Policy, error) {
 		}
 	}
 	if p.Quorum == "" {
-		return nil, fmt.Errorf("policy: no quorum line")
+		return nil, fmt.Errorf("policy: no quorum line: add \"quorum NAME\", of a witness or group above it, or \"quorum none\" if nobody has to cosign")
 	}
 	return &p.Policy, nil
 }
@@ -72,7 +72,7 @@ func (p *parser) parse(line string) error {
 	case "quorum":
 		return p.parseQuorum(f[1:])
 	}
-	return fmt.Errorf("unknown keyword %q", f[0])
+	return fmt.Errorf("unknown keyword %q: a line begins with log, witness, group, quorum or #", f[0])
 }
 
 func (p *parser) parseLog(f []string) error {
@@ -149,7 +149,7 @@ func (p *parser) parseGroup(f []string) error {
 	g := Group{Name: f[0], Members: slices.Clone(f[2:])}
 	for _, m := range g.Members {
 		if !p.defined[m] {
-			return fmt.Errorf("group %s: no witness or group %q is defined before", g.Name, m)
+			return fmt.Errorf("group %s: no witness or group %q is defined before: add its line above", g.Name, m)
 		}
 		// A second way to count would let one witness stand for two.
 		if other, ok := p.member[m]; ok {
@@ -190,7 +190,7 @@ func (p *parser) parseQuorum(f []string) error {
 		return fmt.Errorf("a second quorum line")
 	}
 	if f[0] != None && !p.defined[f[0]] {
-		return fmt.Errorf("quorum: no witness or group %q is defined before", f[0])
+		return fmt.Errorf("quorum: no witness or group %q is defined before: add its line above, or write \"quorum none\" if nobody has to cosign", f[0])
 	}
 	p.Quorum = f[0]
 	return nil

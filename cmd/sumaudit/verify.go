@@ -54,10 +54,11 @@ Each line is ok, or else one of
 	toolchain     what a binary says that it was built with
 
 Exit code 3 is for a mismatch, and with -require-logged for not-logged, private,
-unknown-hash and note too; 1 for what is not-logged, malformed or unchecked; 4 if
-the log has shown two histories, or a lookup or a zip contradicts it; 5 if the
-checkpoint is smaller than one seen before, or -policy is not met. Without
--state, no run knows of another.
+unknown-hash and note too; 1 for what is not-logged, malformed or unchecked, and
+where there is no line at all, since then nothing was verified; 4 if the log has
+shown two histories, or a lookup or a zip contradicts it; 5 if the checkpoint is
+smaller than one seen before, or -policy is not met. Without -state, no run knows
+of another.
 
 With -vendor, vendor/modules.txt is not compared with go.mod: "go build
 -mod=vendor" does that.
@@ -322,13 +323,6 @@ func (c *call) verifyAgain(a authority) error {
 // printVerified prints what came of a verification, and writes the files that are
 // wanted.
 func (c *call) printVerified(r *gosum.Report) error {
-	if len(r.Lines) == 0 {
-		var names []string
-		for _, in := range r.Inputs {
-			names = append(names, in.Name)
-		}
-		c.Say("nothing was verified: there is no line in %s", strings.Join(names, ", "))
-	}
 	if c.verify.report != "" {
 		data, err := r.Bytes()
 		if err != nil {
@@ -397,6 +391,13 @@ func verified(r *gosum.Report) error {
 		return withCode(exitMismatch, errors.New("not all is what the log has"))
 	case r.Untrusted != "":
 		return withCode(exitStale, fmt.Errorf("the checkpoint does not count: %s", r.Untrusted))
+	case len(r.Lines) == 0:
+		var names []string
+		for _, in := range r.Inputs {
+			names = append(names, in.Name)
+		}
+		return cli.Hint(fmt.Errorf("nothing was verified: there is no line in %s", strings.Join(names, ", ")),
+			"an empty go.sum is right for a module that needs no other: then leave this out")
 	case r.Outcome == gosum.Incomplete:
 		return errors.New("not all could be verified")
 	}

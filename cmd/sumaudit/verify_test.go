@@ -143,7 +143,7 @@ func TestVerify(t *testing.T) {
 		{"no path", "../.. v1.0.0 h1:AAAA\n", 1, 1, "go.sum:1: malformed: ", "", ""},
 		{"CRLF", strings.ReplaceAll(d.sum(1), "\n", "\r\n"), 0, 0, "sound: 2 ok", "", ""},
 		{"no newline", strings.TrimSuffix(d.sum(1), "\n"), 0, 0, "sound: 2 ok", "", ""},
-		{"empty", "", 0, 0, "nothing was verified: there is no line in go.sum\n", "", ""},
+		{"empty", "", 1, 1, "nothing was verified: there is no line in go.sum\nsumaudit: hint: an empty go.sum is right", "", ""},
 		{"terminal", "\x1b[2J v1.0.0 h1:AAAA\n", 1, 1, "go.sum:1: malformed: ", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

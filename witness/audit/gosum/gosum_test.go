@@ -132,6 +132,9 @@ func TestConclude(t *testing.T) {
 			t.Errorf("%s is not listed", v)
 		}
 	}
+	if Conclude(nil, false) != Incomplete || Conclude(nil, true) != Incomplete {
+		t.Error("nothing was checked, and it is sound")
+	}
 	if Conclude([]Item{{Verdict: Mismatch}, {Verdict: Unchecked}}, false) != Different {
 		t.Error("what could not be checked hides a mismatch")
 	}

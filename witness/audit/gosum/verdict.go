@@ -123,15 +123,19 @@ type Outcome string
 
 const (
 	Sound      Outcome = "sound"
-	Incomplete Outcome = "incomplete" // something could not be checked
+	Incomplete Outcome = "incomplete" // something could not be checked, or there was nothing
 	Different  Outcome = "different"  // something is not what is logged
 )
 
 // Conclude returns what items mean. If all must be logged, what is not, what no log
 // was asked for, and what none can have, counts as different. A toolchain never does:
-// no binary says more of it.
+// no binary says more of it. No items at all are not sound, since nothing was checked:
+// a file that was cut off, or another one than was meant, must not pass for years.
 func Conclude(items []Item, requireLogged bool) Outcome {
 	out := Sound
+	if len(items) == 0 {
+		out = Incomplete
+	}
 	for _, i := range items {
 		switch i.Verdict {
 		case Mismatch:

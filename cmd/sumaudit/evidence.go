@@ -87,7 +87,11 @@ func runEvidence(_ context.Context, c *call) error {
 		return err
 	}
 	if v.Verdict == notProven {
-		return fmt.Errorf("%s: not proven", c.Args[0])
+		err := fmt.Errorf("%s: not proven", c.Args[0])
+		if v.Kind == "" {
+			err = cli.Hint(err, "FILE is what sumaudit, sumwitness or sumlog wrote as evidence, unchanged, or all that a go command printed with SECURITY ERROR in it")
+		}
+		return err
 	}
 	if c.opts.out != "" {
 		if err := writeEvidence(c.opts.out, e); err != nil {

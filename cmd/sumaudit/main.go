@@ -23,6 +23,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"slices"
 
@@ -30,6 +31,7 @@ import (
 	"example.org/sumlog/internal/netrc"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit/report"
+	"example.org/sumlog/witness/audit/state"
 )
 
 // program is the table of all commands and settings.
@@ -41,7 +43,8 @@ func init() {
 		Intro: intro,
 		Outro: outro,
 		Commands: []*command{
-			cmdLog, cmdVerify, cmdBundle, cmdProve, cmdClient, cmdGossip, cmdCosign, cmdEvidence,
+			withState(cmdLog), withState(cmdVerify), withState(cmdBundle), withState(cmdProve),
+			withState(cmdClient), withState(cmdGossip), withState(cmdCosign), cmdEvidence,
 		},
 		Settings: slices.Concat(settings, logSettings, verifySettings, bundleSettings, proveSettings,
 			clientSettings, cosignSettings),
@@ -51,6 +54,20 @@ func init() {
 }
 
 func main() { program.Main() }
+
+// withState returns a command that says what to do with a state that is damaged.
+func withState(c *command) *command {
+	run := c.Run
+	hinted := *c
+	hinted.Run = func(ctx context.Context, call *call) error {
+		err := run(ctx, call)
+		if d, ok := errors.AsType[*state.DamagedError](err); ok {
+			return cli.Hint(err, "move %s away, and run again; what is lost by it: %s. Or begin anew with -state OTHER, which remembers nothing", d.File, d.Lost)
+		}
+		return err
+	}
+	return &hinted
+}
 
 // A command is one subcommand, and a call one execution of it.
 type (

@@ -77,7 +77,7 @@ func (s *State) Saw(h tlogclient.Head) error {
 			return err
 		}
 		if old, err := tlogclient.ParseHead(note, "", s.key); err != nil {
-			return fmt.Errorf("%s: %w: %v", name, ErrDamaged, err)
+			return s.damaged(name, lostSeen, err)
 		} else if old.Text() == h.Text() {
 			return nil
 		}
@@ -103,7 +103,7 @@ func (s *State) Heads() ([]tlogclient.Head, error) {
 			}
 			h, err := tlogclient.ParseHead(note, "", s.key)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w: %v", name, ErrDamaged, err)
+				return nil, s.damaged(name, lostSeen, err)
 			}
 			heads = append(heads, h)
 		}

@@ -36,7 +36,7 @@
 // The directory, as far as who can write there could make the auditor skip what it
 // believes to have checked. Damage is found: notes are verified again, and the names
 // compared with their hash; [ErrDamaged] says that the replay has to begin anew
-// ([State.Reset]).
+// ([State.Reset]), and [DamagedError] that a person has to remove a file.
 package state
 
 import (
@@ -58,6 +58,27 @@ import (
 
 // ErrDamaged is wrapped by the error of a state that is not as it was written.
 var ErrDamaged = errors.New("state is damaged")
+
+// A DamagedError says which file is damaged so that nobody can go on with it. What to
+// do is for people to decide: an attacker who cut the memory off would like it best if
+// nobody asked.
+type DamagedError struct {
+	File string // path
+	Lost string // what is lost if it is removed
+	Err  error  // what is wrong with it
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("%s: %v: %v", e.File, ErrDamaged, e.Err) }
+
+// Is makes it an ErrDamaged.
+func (e *DamagedError) Is(target error) bool { return target == ErrDamaged }
+
+// What removing a file costs.
+const (
+	lostHead = "a log that shows less than that head is noticed by the files in heads/ alone"
+	lostSeen = "a fork from that one head is not noticed any more; evidence that was made of it stays"
+	lostKey  = "nothing, if the log is still the one that this directory was begun with"
+)
 
 // A State is what is known of a log. It is safe for concurrent use.
 type State struct {
@@ -138,19 +159,23 @@ func (s *State) load() error {
 	case err != nil:
 		return err
 	case string(vkey) != s.key.String()+"\n":
-		return fmt.Errorf("%s is of another key", s.root.Name())
+		return s.damaged("vkey", lostKey, errors.New("of another key"))
 	}
 	note, err := s.root.ReadFile("head")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		s.head, err = tlogclient.ParseHead(note, "", s.key)
-	}
 	if err != nil {
-		return fmt.Errorf("head: %w: %v", ErrDamaged, err)
+		return err
+	}
+	if s.head, err = tlogclient.ParseHead(note, "", s.key); err != nil {
+		return s.damaged("head", lostHead, err)
 	}
 	return nil
+}
+
+func (s *State) damaged(name, lost string, err error) error {
+	return &DamagedError{filepath.Join(s.root.Name(), name), lost, err}
 }
 
 // Close closes the state for others to open.

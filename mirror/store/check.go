@@ -22,8 +22,8 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
 
+	"example.org/sumlog/internal/modzip"
 	"example.org/sumlog/log"
-	"example.org/sumlog/mirror/internal/modzip"
 )
 
 // A MismatchError reports bytes that are not those of a record. For a file

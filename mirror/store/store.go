@@ -74,9 +74,9 @@ import (
 	"golang.org/x/mod/module"
 
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/internal/modzip"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/internal/lru"
-	"example.org/sumlog/mirror/internal/modzip"
 )
 
 // A Kind is one of the three files of a module version.

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/mod/module"
 
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/internal/modzip"
 	"example.org/sumlog/log"
-	"example.org/sumlog/mirror/internal/modzip"
 )
 
 // A ZipFile is a module zip on its way into the store: a temporary file that

@@ -59,8 +59,9 @@
 // # What is trusted
 //
 // The entries, which are verified, and the keys. All answers have limits in bytes
-// and in time. A zip is held to the limits of x/mod/zip before anything is
-// inflated. The URL of a repository is the mirror's word: git is asked with
+// and in time. A zip is read by internal/modzip, at most 64 MB of memory for each, and
+// held to the limits of x/mod/zip before anything is inflated; one that would cost
+// more, and may be a module's for all that is known, is a check that was not made. The URL of a repository is the mirror's word: git is asked with
 // arguments that cannot be taken for options, for one reference, over https or ssh
 // (or what GIT_ALLOW_PROTOCOL allows), not at an address of the local network that
 // is written as such, without a prompt, and for a limited time.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,9 +17,10 @@ import (
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
-	modzip "golang.org/x/mod/zip"
+	"golang.org/x/mod/zip"
 
 	"example.org/sumlog/internal/evidence"
+	"example.org/sumlog/internal/modzip"
 	"example.org/sumlog/internal/record"
 	"example.org/sumlog/witness/audit/report"
 )
@@ -38,7 +40,7 @@ type info struct {
 // files fetches the three files of e and compares them with the record (D1 to D7).
 func (a *auditor) files(ctx context.Context, e entry) {
 	inf, ok1 := a.file(ctx, e, "", ".info", maxInfo, a.d4)
-	mod, ok2 := a.file(ctx, e, "", ".mod", modzip.MaxGoMod, a.d3)
+	mod, ok2 := a.file(ctx, e, "", ".mod", zip.MaxGoMod, a.d3)
 	if ok1 {
 		a.info(ctx, e, inf)
 	}
@@ -66,7 +68,7 @@ func (a *auditor) stored(ctx context.Context, e entry, infoSeen []byte, zipSeen 
 			a.sane(e, cachedOnly, i)
 		}
 	}
-	if mod, ok := a.file(ctx, e, cachedOnly, ".mod", modzip.MaxGoMod, a.d3); ok {
+	if mod, ok := a.file(ctx, e, cachedOnly, ".mod", zip.MaxGoMod, a.d3); ok {
 		a.sameMod(ctx, e, cachedOnly, mod)
 	}
 	if z, ok := a.zip(ctx, e, cachedOnly); ok && !zipSeen {
@@ -186,12 +188,16 @@ func (a *auditor) zip(ctx context.Context, e entry, place string) (moduleZip, bo
 	defer os.Remove(f.Name())
 	defer f.Close()
 	an := answer{path: place + e.file(".zip"), time: a.now(), status: 200}
-	size, err := a.site.Fetch(ctx, an.path, modzip.MaxZipFile, f)
+	size, err := a.site.Fetch(ctx, an.path, zip.MaxZipFile, f)
 	an, err = an.or(err)
 	if !a.had(ctx, e, place, ".zip", an, err, a.d1) {
 		return moduleZip{}, false
 	}
-	z, err := scanZip(f, size, module.Version{Path: e.path, Version: e.version})
+	z, err := scanZip(ctx, f, size, module.Version{Path: e.path, Version: e.version})
+	if bad, ok := errors.AsType[*modzip.Error](err); err != nil && (!ok || bad.Costly) {
+		a.failed(ctx, a.d1, e.Index, "%s%s.zip: %v", place, e, err)
+		return moduleZip{}, false
+	}
 	what := record.H1(z.h1)
 	if err != nil {
 		z.h1, what = [32]byte{}, err.Error()

@@ -354,7 +354,7 @@ func TestRule(t *testing.T) {
 	r := newRig(t, testauthority.Config{Sizes: []int64{8}})
 	m := testauthority.Module{Path: zipModule.Path, V: zipModule.Version}
 	data := makeZip(t, zipEntry{zipRoot + "go.mod", string(m.GoMod())}, zipEntry{zipRoot + "a:b", "a"})
-	z, err := scanZip(bytes.NewReader(data), int64(len(data)), zipModule)
+	z, err := scanZip(t.Context(), bytes.NewReader(data), int64(len(data)), zipModule)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -245,7 +245,7 @@ func (z *Zip) readDirectory() error {
 			continue
 		}
 		if len(dir) < int(all) && len(dir)-at < entryLen+maxVariable {
-			return broken("directory of more than %d bytes", int64(MaxDirectory))
+			return costly("directory of more than %d bytes", int64(MaxDirectory))
 		}
 		// A count of 16 bits wraps around in large files, which archive/zip
 		// takes.
@@ -272,7 +272,7 @@ func (z *Zip) refuse(at uint32, format string, args ...any) error {
 		}
 		whole = here && (i > 0 || e.offset == 0)
 	}
-	return &Error{whole, fmt.Sprintf(format, args...)}
+	return &Error{Whole: whole, text: fmt.Sprintf(format, args...)}
 }
 
 // isAt reports whether the file of e is where e says.

@@ -20,12 +20,19 @@ import (
 // Read reads the directory and checks that it is that of a zip of m, by the
 // rules of x/mod/zip.
 func (z *Zip) Read(ctx context.Context, m module.Version) error {
+	if err := z.Scan(ctx, m); err != nil {
+		return err
+	}
+	return z.Check(ctx)
+}
+
+// Scan reads the directory, as that of a zip of m, and checks that what it names can
+// be hashed at a bounded cost, whatever names it has.
+func (z *Zip) Scan(ctx context.Context, m module.Version) error {
 	if err := z.readDirectory(); err != nil {
 		return err
 	}
-	prefix := m.Path + "@" + m.Version + "/"
-	z.goMod = prefix + "go.mod"
-	// In the order of the file for all but collisions, which need another.
+	z.prefix = m.Path + "@" + m.Version + "/"
 	left, packed := uint64(MaxSize), uint64(z.size)
 	for _, at := range z.at {
 		if err := ctx.Err(); err != nil {
@@ -33,12 +40,9 @@ func (z *Zip) Read(ctx context.Context, m module.Version) error {
 		}
 		e, _, _ := parseEntry(z.dir[at:])
 		if e.packed > packed {
-			return broken("files that overlap")
+			return costly("files that overlap")
 		}
 		packed -= e.packed
-		if err := checkName(e, prefix); err != nil {
-			return z.refuse(at, "%v", err)
-		}
 		if e.size > left {
 			return z.refuse(at, "more than %d bytes of files", int64(MaxSize))
 		}
@@ -48,7 +52,22 @@ func (z *Zip) Read(ctx context.Context, m module.Version) error {
 		}
 	}
 	z.inflated = MaxSize - int64(left)
-	return z.collisions(len(prefix))
+	return nil
+}
+
+// Check applies the rules of x/mod/zip to the names of a zip that was scanned.
+func (z *Zip) Check(ctx context.Context) error {
+	// In the order of the file for all but collisions, which need another.
+	for _, at := range z.at {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e, _, _ := parseEntry(z.dir[at:])
+		if err := checkName(e, z.prefix); err != nil {
+			return z.refuse(at, "%v", err)
+		}
+	}
+	return z.collisions(len(z.prefix))
 }
 
 // checkName applies the rules for one file.

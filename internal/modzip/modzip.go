@@ -22,7 +22,9 @@
 // compress/flate: what is taken here has the same files there. (A laxer one would
 // take a zip into the log, for ever, that no go command can unpack.)
 //
-// A failure is an [*Error], unless it is of the disk or the context.
+// [Zip.Read] is for who takes a zip in, and [Zip.Scan] for who has one hashed whatever
+// the rules say of it. A failure is an [*Error], unless it is of the disk or the
+// context.
 package modzip
 
 import (
@@ -59,6 +61,10 @@ type Error struct {
 	// Without Whole it may be a part, or a page of a portal.
 	Whole bool
 
+	// Costly says that it is refused for what it would cost, and here alone: what
+	// others take it for is not known.
+	Costly bool
+
 	text string
 }
 
@@ -67,6 +73,11 @@ func (e *Error) Error() string { return e.text }
 // broken is the error of what is not a sound zip.
 func broken(format string, args ...any) error {
 	return &Error{text: fmt.Sprintf("zip: "+format, args...)}
+}
+
+// costly is the error of what is not looked into.
+func costly(format string, args ...any) error {
+	return &Error{Costly: true, text: fmt.Sprintf("zip: "+format, args...)}
 }
 
 // maxText bounds what an error quotes of a zip.
@@ -90,7 +101,7 @@ type Zip struct {
 	at         []uint32 // where in dir the entry of each file begins
 	consistent bool     // in itself, see [Error.Whole]
 	inflated   int64
-	goMod      string // the name of its go.mod
+	prefix     string // of the names of the module's files
 }
 
 // Open finds the directory of the zip of the given size.
@@ -102,22 +113,27 @@ func Open(r io.ReaderAt, size int64) (*Zip, error) {
 	return z, z.locate()
 }
 
-// Directory bounds the memory that [Zip.Read] needs.
+// Directory bounds the memory that [Zip.Scan] needs.
 func (z *Zip) Directory() int64 { return min(z.size-z.end.start, MaxDirectory) }
 
-// Inflated is the size of all files, as declared. It is known after [Zip.Read].
+// Inflated is the size of all files, as declared. It is known after [Zip.Scan].
 func (z *Zip) Inflated() int64 { return z.inflated }
 
-// Hash inflates every file of a zip that was read and returns the h1 hash, and
-// the content of the go.mod, nil if there is none.
+// Hash inflates every file of a zip that was scanned and returns the h1 hash, and
+// the content of the go.mod, nil if there is none or it is too large. Of files
+// with one name, or a newline in it, there is no one hash.
 func (z *Zip) Hash(ctx context.Context) (h1 string, goMod []byte, err error) {
 	slices.SortFunc(z.at, func(a, b uint32) int { return strings.Compare(nameAt(z.dir, a), nameAt(z.dir, b)) })
 	in := newInflater(ctx, z)
 	all := sha256.New()
 	var line []byte
-	for _, at := range z.at {
+	for i, at := range z.at {
 		e, _, _ := parseEntry(z.dir[at:])
-		sum, err := in.file(e, e.name == z.goMod)
+		twice := i > 0 && e.name == nameAt(z.dir, z.at[i-1]) && !strings.HasSuffix(e.name, "/")
+		if twice || strings.Contains(e.name, "\n") {
+			return "", nil, broken("two files, or a line end, in the name %q", cut(e.name))
+		}
+		sum, err := in.file(e, e.name == z.prefix+"go.mod" && e.size <= maxGoMod)
 		if err != nil {
 			return "", nil, err
 		}

@@ -359,46 +359,6 @@ func TestTornArchive(t *testing.T) {
 	}
 }
 
-// TestBackup copies a log under load and goes on with the copy.
-func TestBackup(t *testing.T) {
-	dir := newDir(t)
-	l, _ := start(t, dir)
-	fill(t, l, 0, 500)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		fill(t, l, 500, 2000)
-	}()
-	backup := filepath.Join(t.TempDir(), "backup")
-	size, err := Backup(t.Context(), BackupConfig{From: dir, To: backup})
-	if err != nil || size < 500 {
-		t.Fatalf("Backup: size %d, %v", size, err)
-	}
-	<-done
-	if _, err := Backup(t.Context(), BackupConfig{From: dir, To: backup}); !errors.Is(err, ErrExists) {
-		t.Errorf("Backup over a backup: %v", err)
-	}
-	if _, err := Restore(t.Context(), BackupConfig{From: backup, To: dir}); !errors.Is(err, ErrUnsafe) {
-		t.Errorf("Restore that rolls back: %v", err)
-	}
-	old := l.Published()
-	closeLog(t, l)
-
-	restored := filepath.Join(t.TempDir(), "restored")
-	if got, err := Restore(t.Context(), BackupConfig{From: backup, To: restored}); err != nil || got != size {
-		t.Fatalf("Restore: size %d, %v", got, err)
-	}
-	l, names := start(t, restored)
-	defer closeLog(t, l)
-	if l.Published().Size != size {
-		t.Fatalf("restored at %d, backed up at %d", l.Published().Size, size)
-	}
-	fill(t, l, 0, 2000)
-	if l.Published().Size != old.Size || len(names.m) != 2000 {
-		t.Errorf("size %d with %d names after the same records again", l.Published().Size, len(names.m))
-	}
-}
-
 // TestCreateAgain runs Create over what a cut-off Create left.
 func TestCreateAgain(t *testing.T) {
 	base := t.TempDir()

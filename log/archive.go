@@ -104,23 +104,32 @@ func (a *archive) load(s *signer) error {
 		return fmt.Errorf("archive: no complete line: %w", errRotten)
 	}
 	begin := bytes.LastIndexByte(tail[:end-1], '\n') + 1
-	p, err := parseLine(tail[begin:end])
+	p, err := s.openLine(tail[begin:end])
 	if err != nil {
 		return err
-	}
-	if again, err := p.line(); err != nil || !bytes.Equal(again, tail[begin:end]) {
-		return fmt.Errorf("archive: last line: %w: not in its canonical form", errRotten)
-	}
-	t, err := s.openNotes(p.Checkpoint, p.TreeHead)
-	if err != nil {
-		return fmt.Errorf("archive: last line: %w: %v", errRotten, err)
-	}
-	if t.N != p.Size || t.Hash != p.Root {
-		return fmt.Errorf("archive: last line: %w: size and tree head differ", errRotten)
 	}
 	a.last.Store(p)
 	a.size.Store(from + int64(end))
 	return nil
+}
+
+// openLine parses a line and verifies its form and its notes.
+func (s *signer) openLine(line []byte) (*Publication, error) {
+	p, err := parseLine(line)
+	if err != nil {
+		return nil, err
+	}
+	if again, err := p.line(); err != nil || !bytes.Equal(again, line) {
+		return nil, fmt.Errorf("archive: line of size %d: %w: not in its canonical form", p.Size, errRotten)
+	}
+	t, err := s.openNotes(p.Checkpoint, p.TreeHead)
+	if err != nil {
+		return nil, fmt.Errorf("archive: line of size %d: %w: %v", p.Size, errRotten, err)
+	}
+	if t.N != p.Size || t.Hash != p.Root {
+		return nil, fmt.Errorf("archive: line of size %d: %w: size and tree head differ", p.Size, errRotten)
+	}
+	return p, nil
 }
 
 // trim cuts off what a crash left behind the last complete line.
@@ -228,6 +237,13 @@ func (a *archive) lines(after, end int64) iter.Seq2[[]byte, error] {
 			yield(nil, err)
 			return
 		}
+		a.between(from, end)(yield)
+	}
+}
+
+// between yields the lines from the one that begins at byte from up to end.
+func (a *archive) between(from, end int64) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
 		r := bufio.NewReaderSize(io.NewSectionReader(a.f, from, end-from), 64<<10)
 		for {
 			line, err := r.ReadBytes('\n')

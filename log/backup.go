@@ -24,7 +24,11 @@ import (
 // A BackupConfig says what Backup and Restore copy.
 type BackupConfig struct {
 	From string // a data directory, or a backup of one
-	To   string // made; must not exist or be empty
+	To   string // made where it is missing or empty; Backup takes a backup, too
+
+	// Existing says that To was a backup before, and Backup makes none: what was
+	// mounted there may be gone.
+	Existing bool
 
 	// FromGuard is the guard file of the log at From, where it is kept outside
 	// From; "" is guard in From.
@@ -48,172 +52,284 @@ type BackupConfig struct {
 	Progress func(done, total int64)
 }
 
-// A GuardError is the refusal of a guard that is kept outside the directory that
-// is to be made: it is locked, or has seen more, or another tree.
-type GuardError struct{ Err error }
+// ErrNoBackup is the error of a Backup into a directory that is neither empty nor a
+// backup.
+var ErrNoBackup = errors.New("directory is not empty, and no backup")
 
-func (e *GuardError) Error() string { return e.Err.Error() }
-func (e *GuardError) Unwrap() error { return e.Err }
-
-// Backup copies the log as of its newest publication, consistently, beside a
-// server that goes on writing: what is published never changes. It copies key,
-// archive and tree, and makes a guard at the copied size. The copy has passed
-// all checks of [Check] when Backup returns its size.
+// Backup brings the backup in c.To up to the newest publication of the log in
+// c.From, or makes one where c.To is missing or empty. A server may go on writing
+// to c.From: what is published never changes. Key, tiles and archive are copied,
+// of the last two only what is new, after it was checked: each entry with its tile,
+// each tile with the one above it, up to the signed root, and each line of the
+// archive with both its signatures and with the tree.
+//
+// The log that is in c.To at a smaller size must be the beginning of this one, and
+// is never replaced by one that has less ([ErrUnsafe]).
+//
+// However it is cut off, c.To is a whole backup of the size that it had or a larger
+// one. A backup is marked first of all. Tiles and bundles of both sizes have names
+// of their own, so that the new ones change nothing; then the mark says that they
+// are there; then the archive grows, line by line, and each of its lines is a size
+// that can be restored. It has neither guard nor sequencer's state: Restore makes
+// them of what the archive says, and without them no program starts on it.
 func Backup(ctx context.Context, c BackupConfig) (size int64, err error) {
-	t, err := replicate(ctx, c)
-	return t.N, err
-}
-
-// Restore makes a data directory from a backup. It refuses ([ErrUnsafe]) what
-// would roll back: a directory that is not empty, or ([GuardError]) a guard
-// outside it that has seen more than the backup, or another tree.
-func Restore(ctx context.Context, c BackupConfig) (size int64, err error) {
-	if _, _, err := Check(Config{Dir: c.From}); err != nil {
-		return 0, fmt.Errorf("backup: %w", err)
-	}
-	if err := replaces(c.To, c.From); err != nil {
+	if err := apart(c.From, c.To); err != nil {
 		return 0, err
 	}
-	t, err := replicate(ctx, c)
-	if errors.Is(err, ErrExists) {
-		err = fmt.Errorf("%w: %w", ErrUnsafe, err)
+	src, err := openSource(c.From, c.FromGuard)
+	if err != nil {
+		return 0, err
 	}
-	return t.N, err
+	defer src.close()
+	root, err := openBackup(c, src)
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
+	unlock, err := durable.Lock(root, lockFile)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	return src.at.N, src.update(ctx, c, root)
 }
 
-// replaces says what a restore over dir would destroy.
-func replaces(dir, from string) error {
-	have, err := newestIn(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // install refuses whatever else is there
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %s holds a log that cannot be read: %v", ErrUnsafe, dir, err)
-	}
-	backup, err := newestIn(from)
+// apart refuses a copy of a directory inside of itself, which would be copied too.
+func apart(from, to string) error {
+	from, err := filepath.Abs(from)
 	if err != nil {
 		return err
 	}
-	if have.Size > backup.Size {
-		return fmt.Errorf("%w: %s has published size %d, the backup has %d: that would roll the log back", ErrUnsafe, dir, have.Size, backup.Size)
+	if to, err = filepath.Abs(to); err != nil {
+		return err
 	}
-	return fmt.Errorf("%w: %s: %w", ErrUnsafe, dir, ErrExists)
+	if rel, err := filepath.Rel(from, to); err == nil && filepath.IsLocal(rel) {
+		return fmt.Errorf("%s: is in %s, which is copied", to, from)
+	}
+	return nil
 }
 
-// newestIn returns the newest publication of a directory that may be in use.
-func newestIn(dir string) (*Publication, error) {
-	root, err := os.OpenRoot(dir)
+// openBackup opens the directory of a backup, and marks one that is new before it
+// gets anything by which it could be taken for a data directory.
+func openBackup(c BackupConfig, src *source) (*os.Root, error) {
+	if !c.Existing {
+		if err := os.MkdirAll(c.To, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(c.To)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	s, err := readKey(root)
-	if err != nil {
-		return nil, err
+	if isMarked(root) {
+		return root, nil
 	}
-	a, err := openArchive(root, s, os.O_RDONLY)
-	if err != nil {
-		return nil, err
+	err = onlyLitter(root)
+	if err == nil && c.Existing {
+		err = fmt.Errorf("%w: it was one before, perhaps of a disk that is gone", ErrNoBackup)
 	}
-	defer a.f.Close()
-	return a.last.Load(), nil
+	if err == nil {
+		err = mark{src.signer.signer.Name(), tlog.Tree{Hash: tlog.Hash(hasher.EmptyRoot())}}.write(root)
+	}
+	if err == nil {
+		err = syncAbove(c.To)
+	}
+	if err != nil {
+		root.Close()
+		return nil, fmt.Errorf("%s: %w", c.To, err)
+	}
+	return root, nil
 }
 
-// replicate copies the log in c.From at its newest publication to c.To.
-func replicate(ctx context.Context, c BackupConfig) (tlog.Tree, error) {
-	from, err := os.OpenRoot(c.From)
+// onlyLitter reports as [ErrNoBackup] that a directory holds more than what a
+// Backup that was cut off before its mark has left.
+func onlyLitter(root *os.Root) error {
+	if _, err := durable.Sweep(root, "."); err != nil {
+		return err
+	}
+	d, err := root.Open(".")
 	if err != nil {
-		return tlog.Tree{}, err
+		return err
 	}
-	defer from.Close()
-	s, err := readKey(from)
+	defer d.Close()
+	if names, err := d.Readdirnames(1); err != io.EOF {
+		return errors.Join(ErrNoBackup, err, fmt.Errorf("it holds %q", names))
+	}
+	return nil
+}
+
+// update brings the backup in root up to src.
+func (s *source) update(ctx context.Context, c BackupConfig, root *os.Root) error {
+	m, err := readMark(root)
 	if err != nil {
-		return tlog.Tree{}, err
+		return damagedCopy(c.To, err)
 	}
-	// Before the archive, which a server may be extending: so the archive has
-	// at least what this guard saw published.
-	signed, err := sourceGuard(c, s.signer.Name())
+	if err := s.continues(c, root, m); err != nil {
+		return err
+	}
+	if err := sweepBackup(root); err != nil {
+		return err
+	}
+	if err := s.copyKey(root); err != nil {
+		return err
+	}
+	a, err := openCopy(root, s.signer)
 	if err != nil {
-		return tlog.Tree{}, err
+		return damagedCopy(c.To, err)
 	}
-	a, err := openArchive(from, s, os.O_RDONLY)
+	if a != nil {
+		defer a.f.Close()
+	}
+	if err := s.verifyArchive(ctx, a); err != nil {
+		return unsafeState(err)
+	}
+	if err := s.copyTree(ctx, c, root, m.tree.N); err != nil {
+		return err
+	}
+	if c.Also != nil {
+		if err := c.Also(ctx, root); err != nil {
+			return err
+		}
+	}
+	// Crash point: tiles beyond the size that the mark has, which nothing reads.
+	if s.at.N > m.tree.N {
+		if err := (mark{s.signer.signer.Name(), s.at}).write(root); err != nil {
+			return err
+		}
+	}
+	// Crash point: the archive ends at a smaller size than the tiles, which serve
+	// for that one too.
+	if err := s.copyArchive(root, a); err != nil {
+		return err
+	}
+	if err := s.copyAudited(root); err != nil {
+		return err
+	}
+	return s.tree.collect(root, m.tree.N, s.at.N)
+}
+
+// damagedCopy is the error of what was read of a backup. It is unsafe only if it can
+// never be read: a disk that is gone may come back.
+func damagedCopy(dir string, err error) error {
+	if errors.Is(err, errRotten) {
+		return fmt.Errorf("%w: the copy in %s: %w", ErrUnsafe, dir, err)
+	}
+	return fmt.Errorf("the copy in %s: %w", dir, err)
+}
+
+// copyKey copies the key where there is none, and never over one.
+func (s *source) copyKey(to *os.Root) error {
+	if _, err := to.Lstat(keyFile); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	key, err := s.root.ReadFile(keyFile)
 	if err != nil {
-		return tlog.Tree{}, unsafeState(err)
+		return err
 	}
-	defer a.f.Close()
-	t := tlog.Tree{N: a.last.Load().Size, Hash: a.last.Load().Root}
-	src := tree{filepath.Join(c.From, treeDir)}
-	if err := src.follows(t.N, signed); err != nil {
-		return t, unsafeState(err)
+	return durable.WriteFile(to, keyFile, key, 0o600)
+}
+
+// continues reports why what is in a backup is not the beginning of s.
+func (s *source) continues(c BackupConfig, root *os.Root, m mark) error {
+	if m.name != s.signer.signer.Name() {
+		return fmt.Errorf("%w: %s is a backup of the log %s, and %s is the log %s", ErrUnsafe, c.To, m.name, c.From, s.signer.signer.Name())
 	}
-	if c.Guard != "" {
-		unlock, err := lockNewGuard(c.To, c.Guard)
+	have, err := readKey(root)
+	if err == nil && have.vkey != s.signer.vkey {
+		err = fmt.Errorf("%w: %s is a backup of a log with another key", ErrUnsafe, c.To)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return damagedCopy(c.To, err)
+	}
+	if m.tree.N > s.at.N {
+		return fmt.Errorf("%w: %s has published size %d, and its backup %s has %d: an older copy was put back", ErrUnsafe, c.From, s.at.N, c.To, m.tree.N)
+	}
+	r, err := s.tree.root(m.tree.N, s.at.N)
+	if err != nil {
+		return unsafeState(err)
+	}
+	if r != m.tree.Hash {
+		return fmt.Errorf("%w: %s has another tree of size %d than its backup %s: one of them is of a second history", ErrUnsafe, c.From, m.tree.N, c.To)
+	}
+	return nil
+}
+
+// sweepBackup removes the temporary files that a Backup which was cut off left
+// where they are not replaced by the next one.
+func sweepBackup(root *os.Root) error {
+	for _, dir := range []string{".", path.Dir(archiveFile), auditedDir} {
+		if _, err := durable.Sweep(root, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openCopy opens the archive of a backup, nil if it has none yet.
+func openCopy(root *os.Root, s *signer) (*archive, error) {
+	a, err := openArchive(root, s, os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := a.trim(); err != nil {
+		a.f.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// copyArchive makes the archive of a backup, have or nil, that of s.
+func (s *source) copyArchive(root *os.Root, have *archive) error {
+	if have == nil {
+		f, err := durable.Create(root, path.Dir(archiveFile))
 		if err != nil {
-			return t, &GuardError{err}
+			return err
 		}
-		defer unlock()
-		if err := admits(c.Guard, s.signer.Name(), t.N, func(size int64) (tlog.Hash, error) {
-			return src.root(size, t.N)
-		}); err != nil {
-			return t, &GuardError{err}
+		defer f.Abort()
+		if _, err := io.Copy(f, io.NewSectionReader(s.archive.f, 0, s.archive.size.Load())); err != nil {
+			return err
 		}
+		return f.Commit(archiveFile)
 	}
-	r, err := src.compactRange(t.N, t.N)
+	from := have.size.Load()
+	// Crash point: a line that is torn is none, and is cut off by the next Backup.
+	_, err := io.Copy(io.NewOffsetWriter(have.f, from), io.NewSectionReader(s.archive.f, from, s.archive.size.Load()-from))
 	if err != nil {
-		return t, unsafeState(err)
+		return errors.Join(err, have.f.Truncate(from))
 	}
-	g, err := newGuard(s.signer.Name(), t.N, r)
-	if err != nil {
-		return t, err
-	}
-	if g.tree != t {
-		return t, fmt.Errorf("%w: the tiles at size %d do not give the published root", ErrUnsafe, t.N)
-	}
-	if c.Agree != nil {
-		if err := c.Agree(s.signer.Name(), t.N); err != nil {
-			return t, err
-		}
-	}
-	return t, install(c.To, c.Guard, g, func(root *os.Root) error {
-		return copyLog(ctx, c, root, from, a, src, t)
-	})
+	return have.f.Sync()
 }
 
-// sourceGuard returns the guard of the log that is copied.
-func sourceGuard(c BackupConfig, name string) (*guard, error) {
-	file := c.FromGuard
-	if file == "" {
-		file = filepath.Join(c.From, guardFile)
+// copyAudited copies what auditors cosigned of what is copied. What is not whole is
+// left out: it comes again. The archive comes before: what an auditor has seen is
+// never larger.
+func (s *source) copyAudited(to *os.Root) error {
+	for name, n := range s.audited() {
+		if n.Size > s.at.N {
+			continue // published after this copy was begun
+		}
+		if root, err := s.tree.root(n.Size, s.at.N); err != nil {
+			return unsafeState(err)
+		} else if root != n.Root {
+			return fmt.Errorf("%w: %s is signed by this log's key, and of another tree of size %d", ErrUnsafe, name, n.Size)
+		}
+		if have, err := to.ReadFile(name); err == nil && bytes.Equal(have, n.note) {
+			continue
+		}
+		if err := durable.WriteFile(to, name, n.note, 0o644); err != nil {
+			return err
+		}
 	}
-	g, err := readGuard(file)
-	if err != nil {
-		return nil, unsafeState(err)
-	}
-	if g.name != name {
-		return nil, fmt.Errorf("%w: the guard %s belongs to the log %s, the key to %s", ErrUnsafe, file, g.name, name)
-	}
-	return g, nil
+	return nil
 }
 
-// follows reports why a log whose archive ends at size is older than its guard,
-// or another one. A copy gets a new guard, and nothing would tell any more.
-func (t tree) follows(size int64, g *guard) error {
-	if size < g.archived {
-		return fmt.Errorf("%w: the archive ends at size %d, and the guard saw size %d published: an older archive was put back", ErrUnsafe, size, g.archived)
-	}
-	if size < g.tree.N {
-		return nil // signed, not yet published
-	}
-	root, err := t.root(g.tree.N, size)
-	if err == nil && root != g.tree.Hash {
-		err = fmt.Errorf("%w: the guard has seen another tree of size %d", ErrUnsafe, g.tree.N)
-	}
-	return err
-}
-
-// copyLog fills root with the log at t: first what is large, last what makes
-// it a log.
-func copyLog(ctx context.Context, c BackupConfig, root, from *os.Root, a *archive, src tree, t tlog.Tree) error {
+// copyTree copies the tiles and bundles of s that a tree of size old does not have,
+// each at the width that it has, and compares every bundle and every full tile
+// with the tile above it, and what came out with the root.
+func (s *source) copyTree(ctx context.Context, c BackupConfig, root *os.Root, old int64) error {
 	if err := durable.MkdirAll(root, treeDir); err != nil {
 		return err
 	}
@@ -222,94 +338,61 @@ func copyLog(ctx context.Context, c BackupConfig, root, from *os.Root, a *archiv
 		return err
 	}
 	defer to.Close()
-	if err := src.copyTo(ctx, to, t.N, c.Progress); err != nil {
-		return unsafeState(err)
-	}
-	if err := writeState(to, t); err != nil {
-		return err
-	}
-	dst := tree{filepath.Join(root.Name(), treeDir)}
-	if err := dst.checkEdge(t.N, t.Hash); err != nil {
-		return unsafeState(err)
-	}
-	if c.Also != nil {
-		if err := c.Also(ctx, root); err != nil {
-			return err
-		}
-	}
-	key, err := from.ReadFile(keyFile)
-	if err != nil {
-		return err
-	}
-	if err := durable.WriteFile(root, keyFile, key, 0o600); err != nil {
-		return err
-	}
-	f, err := durable.Create(root, path.Dir(archiveFile))
-	if err != nil {
-		return err
-	}
-	defer f.Abort()
-	if _, err := io.Copy(f, io.NewSectionReader(a.f, 0, a.size.Load())); err != nil {
-		return err
-	}
-	return f.Commit(archiveFile)
-}
-
-// copyTo copies the tiles and bundles of the tree at size, each at the width it
-// has there, and compares every bundle and every full tile with the tile above
-// it. (The last tile of each level is compared with the root by checkEdge.)
-func (t tree) copyTo(ctx context.Context, to *os.Root, size int64, progress func(done, total int64)) error {
+	size := s.at.N
 	var done, total int64
 	for level := range maxLevel + 1 {
-		total += (size>>(8*level) + tileWidth - 1) / tileWidth
+		total += (size>>(8*level)+tileWidth-1)/tileWidth - old>>(8*level)/tileWidth
 	}
-	for level := 0; size>>(8*level) > 0; level++ {
-		for n := int64(0); width(level, n, size) > 0; n++ {
+	for level := 0; size>>(8*level) > old>>(8*level); level++ {
+		for n := old >> (8 * level) / tileWidth; width(level, n, size) > 0; n++ {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := t.copyTile(to, level, n, size); err != nil {
+			if err := s.copyTile(to, level, n, old); err != nil {
 				return err
 			}
-			if done++; progress != nil {
-				progress(done, total)
+			if done++; c.Progress != nil {
+				c.Progress(done, total)
 			}
 		}
+	}
+	dst := tree{dir: filepath.Join(root.Name(), treeDir)}
+	if err := dst.checkEdge(size, s.at.Hash); err != nil {
+		return damagedCopy(root.Name(), err)
 	}
 	return nil
 }
 
 // copyTile copies one tile, and the bundle under it if it is of level 0.
-func (t tree) copyTile(to *os.Root, level int, n, size int64) error {
+func (s *source) copyTile(to *os.Root, level int, n, old int64) error {
+	size := s.at.N
 	w := width(level, n, size)
 	p := uint8(w % tileWidth)
-	tile, err := t.hashTile(level, n, w, size)
+	tile, bundle, err := s.tree.checkedTile(level, n, w, old, size)
 	if err != nil {
-		return err
+		return unsafeState(err)
 	}
-	if err := durable.WriteFile(to, layout.TilePath(uint64(level), uint64(n), p), tile, 0o644); err != nil {
-		return err
-	}
-	if level > 0 {
-		return t.checkChildren(level, n, tile, size)
-	}
-	bundle, _, err := t.leaves(n, w, size)
-	if err != nil {
+	if err := durable.WriteFile(to, layout.TilePath(uint64(level), uint64(n), p), tile, 0o644); err != nil || level > 0 {
 		return err
 	}
 	return durable.WriteFile(to, layout.EntriesPath(uint64(n), p), bundle, 0o644)
 }
 
-// checkChildren compares the hashes of a tile with the tiles they are the roots
-// of.
-func (t tree) checkChildren(level int, n int64, tile []byte, size int64) error {
-	for i := range int64(len(tile) / tlog.HashSize) {
-		child, err := t.hashTile(level-1, n*tileWidth+i, tileWidth, size)
-		if err != nil {
-			return err
-		}
-		if !bytes.Equal(subtree(child), tile[i*tlog.HashSize:(i+1)*tlog.HashSize]) {
-			return fmt.Errorf("tile/%d/%d is not the one that tile/%d/%d has the hash of: %w", level-1, n*tileWidth+i, level, n, errRotten)
+// collect removes from a backup the partial files of tiles that have become full
+// since size old. The others stay: who reads the backup at an older size needs
+// them. A crash before it leaves some kilobytes.
+func (t tree) collect(root *os.Root, old, size int64) error {
+	for level := 0; size>>(8*level) > 0; level++ {
+		for n := old >> (8 * level) / tileWidth; width(level, n, size) == tileWidth; n++ {
+			full := []string{layout.TilePath(uint64(level), uint64(n), 0)}
+			if level == 0 {
+				full = append(full, layout.EntriesPath(uint64(n), 0))
+			}
+			for _, name := range full {
+				if err := root.RemoveAll(path.Join(treeDir, name+".p")); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil

@@ -151,7 +151,7 @@ func FuzzTilePath(f *testing.F) {
 // sizes.
 func TestTreeAgainstTlog(t *testing.T) {
 	dir := grown(t, 1000)
-	tr := tree{dir + "/" + treeDir}
+	tr := tree{dir: dir + "/" + treeDir}
 	var hashes []tlog.Hash
 	read := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
 		var out []tlog.Hash

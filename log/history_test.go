@@ -6,6 +6,7 @@ package log
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -54,7 +55,7 @@ type history struct {
 	created bool
 	acks    map[int]int64
 	heads   map[int64]headLine
-	backups map[string]int64
+	backup  int64 // the size of the backup that was finished last, -1: none
 	last    int   // the largest acknowledged record
 	audited int64 // the largest size that an auditor cosigned and that was taken
 	stops   []string
@@ -67,7 +68,7 @@ type headLine struct {
 }
 
 func newHistory(c childConfig) *history {
-	return &history{childConfig: c, acks: make(map[int]int64), heads: make(map[int64]headLine), backups: make(map[string]int64), last: -1}
+	return &history{childConfig: c, acks: make(map[int]int64), heads: make(map[int64]headLine), backup: -1, last: -1}
 }
 
 // hear takes one line of a child and returns its first word.
@@ -75,7 +76,6 @@ func (h *history) hear(t testing.TB, line string) string {
 	word, rest, _ := strings.Cut(line, " ")
 	var i, index, size int64
 	var head headLine
-	var dir string
 	switch word {
 	case "creating", "opened", "started":
 	case "failed":
@@ -101,8 +101,11 @@ func (h *history) hear(t testing.TB, line string) string {
 		fmt.Sscan(rest, &size)
 		h.audited = max(h.audited, size)
 	case "backup":
-		fmt.Sscan(rest, &dir, &size)
-		h.backups[dir] = size
+		fmt.Sscan(rest, &size)
+		if size < h.backup {
+			t.Errorf("the backup went back from size %d to %d", h.backup, size)
+		}
+		h.backup = size
 	case "stopped":
 		h.stops = append(h.stops, rest)
 	default:
@@ -130,12 +133,35 @@ func (h *history) verify(t testing.TB, r *rand.Rand) {
 	tr := readTruth(t, l)
 	h.compare(t, l, tr)
 	tr.compareServed(t, l, h.Dir, r)
-	for dir, size := range h.backups {
-		if _, p, err := Check(Config{Dir: dir}); err != nil || p.Size != size {
-			t.Errorf("Check of a backup of size %d: %v, %v", size, p, err)
-		}
-		delete(h.backups, dir)
+	h.verifyBackup(t, l)
+}
+
+// verifyBackup restores the backup, wherever it was cut off. It has at least what
+// was said of it, and nothing but what was published.
+func (h *history) verifyBackup(t testing.TB, l *Log) {
+	t.Helper()
+	restored := h.Dir + ".restored"
+	defer os.RemoveAll(restored)
+	size, err := Restore(t.Context(), BackupConfig{From: h.Dir + ".backup", To: restored})
+	if h.backup < 0 && err != nil && (errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "cut off before it was whole")) {
+		return
 	}
+	if err != nil || size < h.backup {
+		t.Errorf("Restore of a backup of size %d: %d, %v", h.backup, size, err)
+		return
+	}
+	name, p, err := Check(Config{Dir: restored})
+	if err != nil || name != l.Name() || p.Size != size {
+		t.Errorf("Check of what was restored at size %d: %v, %v", size, p, err)
+		return
+	}
+	for have, err := range l.Publications(size - 1) {
+		if err != nil || have.Size != size || string(have.TreeHead) != string(p.TreeHead) {
+			t.Errorf("the backup has a head of size %d that was never published: %v", size, err)
+		}
+		return
+	}
+	t.Errorf("the backup has size %d, and the log is smaller", size)
 }
 
 // compare looks for every acknowledged entry and every head. An entry that was

@@ -78,6 +78,9 @@
 //	checkpoints/cosigned       late cosignatures; nothing, they are asked for again
 //	checkpoints/audited/       cosignatures of auditors; nothing, they come again
 //
+// A backup ([Backup]) has key, log/tile/, archive and audited/ of these, and the
+// mark THIS-IS-A-BACKUP, with which nothing is opened that signs.
+//
 // # What is trusted
 //
 // The disk keeps what it acknowledged; beyond that it is not trusted: before
@@ -296,6 +299,10 @@ func open(c Config, flag int) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	if isMarked(root) {
+		root.Close()
+		return nil, fmt.Errorf("%s: %w", c.Dir, ErrBackup)
+	}
 	l := newLog(c, root)
 	if err = l.lock(c.Guard); err == nil {
 		err = l.preflight(flag)
@@ -351,7 +358,7 @@ func holdsLog(root *os.Root) bool {
 func newLog(c Config, root *os.Root) *Log {
 	l := &Log{
 		root:      root,
-		tree:      tree{filepath.Join(c.Dir, treeDir)},
+		tree:      tree{dir: filepath.Join(c.Dir, treeDir)},
 		guardPath: c.Guard,
 		logger:    c.Logger,
 		witnesses: c.Witnesses,

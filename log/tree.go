@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/transparency-dev/merkle/compact"
@@ -46,6 +47,19 @@ var (
 // no os.Root to stay inside.
 type tree struct {
 	dir string
+
+	// whole is, of a backup, the size of the tree whose files are all there: it
+	// can have been cut off before its archive came to that size, and has no
+	// partial files of the sizes between. Nil: what is asked for is there.
+	whole *atomic.Int64
+}
+
+// have returns the size of the tree whose files are read for one of size n.
+func (t tree) have(n int64) int64 {
+	if t.whole == nil {
+		return n
+	}
+	return max(n, t.whole.Load())
 }
 
 // width returns how many hashes tile n of a level has in a tree of size
@@ -60,7 +74,7 @@ func width(level int, n, size int64) int {
 // hashTile returns the first w hashes of a tile of the tree at size have, which
 // is one that was integrated: see read.
 func (t tree) hashTile(level int, n int64, w int, have int64) ([]byte, error) {
-	data, err := t.read(w, width(level, n, have), func(p uint8) string { return layout.TilePath(uint64(level), uint64(n), p) })
+	data, err := t.read(w, width(level, n, t.have(have)), func(p uint8) string { return layout.TilePath(uint64(level), uint64(n), p) })
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +88,7 @@ func (t tree) hashTile(level int, n int64, w int, have int64) ([]byte, error) {
 // the bundle's encoding: a 16-bit big-endian length before each
 // (https://c2sp.org/tlog-tiles).
 func (t tree) bundle(n int64, w int, have int64) ([]byte, error) {
-	data, err := t.read(w, width(0, n, have), func(p uint8) string { return layout.EntriesPath(uint64(n), p) })
+	data, err := t.read(w, width(0, n, t.have(have)), func(p uint8) string { return layout.EntriesPath(uint64(n), p) })
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/durable"
@@ -27,22 +28,79 @@ var cmdBackup = &command{
 	Short: "copy a data directory, beside a running server",
 	Long: `
 Backup copies the log as of its newest publication, with key, archive, settings
-and the bytes of all modules, into the new directory DEST. A server may be
-running and admitting meanwhile. DEST holds the signing key: keep it as safe as
-DIR. The index is not copied; it is derived.
+and the bytes of all modules, into DEST: a new or empty directory, or a backup of
+the same log, which it brings up to date. A server may be running and admitting
+meanwhile. Only what is new is copied, and all of the log that is copied is checked.
+However it is cut off, DEST is a whole backup of the size that it had or a newer one.
 
-	sumlog backup -dir DIR /backup/sumlog-2026-11-22
+DEST holds the signing key: keep it as safe as DIR. It is marked as a backup, and
+cannot be served or signed with: restore it, or look at it with serve -read-only.
+The index is not copied; it is derived.
+
+	sumlog backup -dir DIR /backup/sumlog
+
+With -every it goes on until it gets SIGTERM, one such round after another. What is
+published between the last round and the loss of DIR is lost, and with it the name:
+a short TIME makes that improbable. A round that fails is said and tried again at the
+next TIME; one that finds something unsafe ends the command with exit code 3.
 `,
-	Flags: []string{"dir", "guard", "config"},
+	Flags: []string{"dir", "guard", "every", "config"},
 	NArgs: cli.Exactly(1),
-	Run: func(ctx context.Context, c *call) error {
-		size, err := c.replicate(ctx, "backing up", c.opts.dir, c.Args[0], log.BackupConfig{FromGuard: c.opts.guard}, log.Backup)
-		if err != nil {
-			return hintOpen(err, c.opts.dir)
+	Run:   runBackup,
+}
+
+func runBackup(ctx context.Context, c *call) error {
+	every := c.opts.every
+	if every != 0 && every < minEvery {
+		return cli.Usagef("-every %v is less than %v", every, minEvery)
+	}
+	last := int64(-1)
+	for {
+		began := time.Now()
+		size, err := c.backUp(ctx, last >= 0)
+		switch {
+		case every > 0 && ctx.Err() != nil:
+			return nil // what is there is whole, and the next round goes on with it
+		case err != nil && (every == 0 || lasting(err)):
+			return err
+		case err != nil:
+			fmt.Fprintf(c.Stderr, "sumlog: %v\nsumlog: hint: it is tried again every %v\n", err, every)
+		case size != last:
+			if _, err := fmt.Fprintf(c.Stdout, "backed up: %s size %d\n", c.Args[0], size); err != nil {
+				return err
+			}
+			last = size
 		}
-		_, err = fmt.Fprintf(c.Stdout, "backed up: %s size %d\n", c.Args[0], size)
-		return err
-	},
+		if every == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Until(began.Add(every))):
+		}
+	}
+}
+
+// minEvery keeps a backup from doing nothing but look for what is new.
+const minEvery = time.Second
+
+// lasting reports whether an error of a round will be that of the next one too.
+func lasting(err error) bool { return exitCode(err) != 0 || errors.Is(err, cli.ErrUsage) }
+
+// backUp runs one round. One after the first never begins a new backup.
+func (c *call) backUp(ctx context.Context, again bool) (int64, error) {
+	dest := c.Args[0]
+	size, err := c.replicate(ctx, "backing up", c.opts.dir, dest, log.BackupConfig{FromGuard: c.opts.guard, Existing: again}, log.Backup)
+	switch {
+	case errors.Is(err, log.ErrNoBackup) && !again:
+		return 0, cli.Hint(err, "back up into a directory that does not exist yet, or into a backup that this or a later sumlog has made; nothing was changed")
+	case errors.Is(err, durable.ErrLocked):
+		return 0, cli.Hint(err, "another sumlog process backs up into %s", dest)
+	case errors.Is(err, log.ErrNoBackup), again && errors.Is(err, fs.ErrNotExist):
+		return 0, err
+	}
+	return size, hintOpen(err, c.opts.dir)
 }
 
 var cmdRestore = &command{
@@ -206,18 +264,26 @@ func (c *call) replicate(ctx context.Context, what, from, to string, bc log.Back
 	return do(ctx, bc)
 }
 
-// parts are what a backup holds beside the log. The memory of the public
-// database (upstream) is copied head first: tiles that are newer than the head
-// do no harm.
+// parts are what a backup holds beside the log. The memory of the public database
+// (upstream) is copied head first: tiles that are newer than the head do no harm,
+// and those that are missing are asked for again.
 var parts = []string{settingsFile, evidenceDir, upstreamDir, mirrorDir}
 
-// copyParts copies the parts of the data directory dir to root.
+// copyParts copies the parts of the data directory dir to root, of which some may
+// be there. Nothing there is removed: what is gone from dir may be what it lost.
+//
+// A file is one that was copied if it has the same size and time of change. So what
+// rots in dir without being written does not take the place of what was copied when
+// it was whole.
 func copyParts(ctx context.Context, dir string, to *os.Root, progress func(done, total int64)) error {
 	from, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
+	if err := sweepParts(to); err != nil {
+		return err
+	}
 	var names []string
 	for _, part := range parts {
 		list, err := filesBelow(from, part)
@@ -235,7 +301,17 @@ func copyParts(ctx context.Context, dir string, to *os.Root, progress func(done,
 		}
 		progress(int64(i+1), int64(len(names)))
 	}
+	to.Remove(partsTemp) // empty, or not there
 	return nil
+}
+
+// partsTemp is where files of the parts are made, so that what a crash leaves of
+// them is found without looking through all directories.
+const partsTemp = ".tmp"
+
+func sweepParts(to *os.Root) error {
+	_, err := durable.Sweep(to, partsTemp)
+	return err
 }
 
 // filesBelow lists the finished files that name is or holds. What is being
@@ -259,8 +335,8 @@ func filesBelow(root *os.Root, name string) (names []string, err error) {
 	return names, err
 }
 
-// copyFile copies one file durably. One that went away meanwhile was moved
-// aside by the mirror because it had rotted.
+// copyFile copies one file durably, unless it was. One that went away meanwhile was
+// moved aside by the mirror because it had rotted.
 func copyFile(from, to *os.Root, name string) error {
 	src, err := from.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -274,7 +350,10 @@ func copyFile(from, to *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
-	dst, err := durable.Create(to, path.Dir(name))
+	if have, err := to.Lstat(name); err == nil && have.Mode() == fi.Mode() && have.Size() == fi.Size() && have.ModTime().Equal(fi.ModTime()) {
+		return nil
+	}
+	dst, err := durable.Create(to, partsTemp)
 	if err != nil {
 		return err
 	}
@@ -286,5 +365,8 @@ func copyFile(from, to *os.Root, name string) error {
 	if _, err := io.Copy(dst, src); err != nil {
 		return err
 	}
-	return dst.Commit(name)
+	if err := dst.Commit(name); err != nil {
+		return err
+	}
+	return to.Chtimes(name, fi.ModTime(), fi.ModTime())
 }

@@ -56,6 +56,8 @@ func hintOpen(err error, dir string) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, log.ErrBackup):
+		return cli.Hint(err, "make a data directory of it with sumlog restore %s -dir DIR, or look at it with sumlog serve -read-only -dir %s", dir, dir)
 	case errors.Is(err, durable.ErrLocked):
 		return cli.Hint(err, "a sumlog process is working on it, one at a time; sumlog check -dir %s works beside it", dir)
 	case errors.Is(err, log.ErrUnsafe):

@@ -36,6 +36,7 @@ type options struct {
 	url                   string
 	json                  bool
 	size                  string
+	every                 time.Duration
 }
 
 const (
@@ -141,6 +142,11 @@ var settings = []cli.Setting[*call]{
 		Name:  "json",
 		Usage: "print JSON",
 		Bind:  cli.Switch(func(c *call) *bool { return &c.opts.json }),
+	},
+	{
+		Name: "every", Value: "TIME",
+		Usage: "go on, and look for what is new so often, such as 1m",
+		Bind:  cli.Time(func(c *call) *time.Duration { return &c.opts.every }, 0),
 	},
 	{
 		Name: "size", Value: "N",

@@ -116,24 +116,30 @@ var errRotten = errors.New("file is damaged")
 // batch that was killed or failed can have left a file with other entries, and
 // the file of the width asked for can be such a one.
 func (t tree) read(w, have int, path func(p uint8) string) ([]byte, error) {
-	name := func(p uint8) string { return filepath.Join(t.dir, path(p)) }
 	if w < 1 || w > have {
 		return nil, fmt.Errorf("%s: width %d of %d", path(0), w, have)
 	}
-	data, err := readFile(name(uint8(have % tileWidth)))
+	return t.readAny(have, path, readFile)
+}
+
+// readAny reads, with a function that is given its name, the file of a tile that has
+// have items.
+func (t tree) readAny(have int, path func(p uint8) string, read func(name string) ([]byte, error)) ([]byte, error) {
+	name := func(p uint8) string { return t.dir + "/" + path(p) }
+	data, err := read(name(uint8(have % tileWidth)))
 	if have == tileWidth || !errors.Is(err, fs.ErrNotExist) {
 		return data, err
 	}
-	return readFile(name(0))
+	return read(name(0))
 }
 
 // readFile is os.ReadFile for files that mostly have the size of a full tile. It
 // asks neither for the size nor for a poller, which a regular file cannot have:
 // that would cost as much as the read.
 func readFile(name string) ([]byte, error) {
-	fd, err := retry(func() (int, error) { return syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
+	fd, err := openFile(name)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		return nil, err
 	}
 	defer syscall.Close(fd)
 	data := make([]byte, 0, tileWidth*tlog.HashSize+1)
@@ -148,6 +154,15 @@ func readFile(name string) ([]byte, error) {
 		}
 		data = slices.Grow(data, 8*len(data))
 	}
+}
+
+// openFile opens a file for reading.
+func openFile(name string) (fd int, err error) {
+	fd, err = retry(func() (int, error) { return syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return fd, nil
 }
 
 // retry calls f again when a signal came in between.
@@ -325,20 +340,33 @@ func (t tree) leaves(n int64, w int, have int64) (bundle, hashes []byte, err err
 // records yields the entries [from, to) of the tree at size.
 func (t tree) records(from, to, size int64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
+		for e, err := range t.placed(from, to, size) {
+			if !yield(e.Entry, err) {
+				return
+			}
+		}
+	}
+}
+
+// placed is records with the places of the entries.
+func (t tree) placed(from, to, size int64) iter.Seq2[PlacedEntry, error] {
+	return func(yield func(PlacedEntry, error) bool) {
 		if from < 0 || to > size {
-			yield(Entry{}, fmt.Errorf("entries [%d, %d) of %d", from, to, size))
+			yield(PlacedEntry{}, fmt.Errorf("entries [%d, %d) of %d", from, to, size))
 			return
 		}
 		for i := from; i < to; {
 			n := i / tileWidth
-			bundle, _, err := t.leaves(n, width(0, n, to), size)
+			bundle, hashes, err := t.leaves(n, width(0, n, to), size)
 			if err != nil {
-				yield(Entry{}, err)
+				yield(PlacedEntry{}, err)
 				return
 			}
-			at := n * tileWidth
+			at, end := n*tileWidth, 0
 			stopped := errors.New("stopped")
 			err = bundleEntries(bundle, func(text []byte) error {
+				begin := end + 2
+				end = begin + len(text)
 				if at++; at <= i {
 					return nil
 				}
@@ -346,7 +374,9 @@ func (t tree) records(from, to, size int64) iter.Seq2[Entry, error] {
 				if err != nil {
 					return fmt.Errorf("entry %d: %w", i, err)
 				}
-				if !yield(Entry{Index: i, Record: r}, nil) {
+				p := Place{At: begin}
+				copy(p.Leaf[:], hashes[i%tileWidth*tlog.HashSize:])
+				if !yield(PlacedEntry{Entry{Index: i, Record: r}, p}, nil) {
 					return stopped
 				}
 				i++
@@ -356,7 +386,7 @@ func (t tree) records(from, to, size int64) iter.Seq2[Entry, error] {
 				return
 			}
 			if err != nil {
-				yield(Entry{}, err)
+				yield(PlacedEntry{}, err)
 				return
 			}
 		}

@@ -5,12 +5,16 @@
 package index
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"example.org/sumlog/index/internal/buckets"
 	"example.org/sumlog/internal/durable"
 	"example.org/sumlog/internal/sqlite"
 	"example.org/sumlog/log"
@@ -19,51 +23,85 @@ import (
 // build makes the database of all that c.Source has published, and the file of
 // its lines, beside c.Path, and gives them their names when they are complete and
 // synced.
-func build(c Config) (err error) {
-	root, err := os.OpenRoot(filepath.Dir(c.Path))
+func build(c Config) error {
+	d, err := prepare(c)
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	f, err := durable.Create(root, ".")
-	if err != nil {
+	defer d.abort()
+	return d.commit()
+}
+
+// A draft is a database that is complete and has not its name yet.
+type draft struct {
+	root  *os.Root
+	file  *durable.File
+	lines *durable.File
+	name  string
+}
+
+func prepare(c Config) (d *draft, err error) {
+	d = &draft{name: filepath.Base(c.Path)}
+	if d.root, err = os.OpenRoot(filepath.Dir(c.Path)); err != nil {
+		return nil, err
+	}
+	if err := d.fill(c); err != nil {
+		d.abort()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *draft) fill(c Config) (err error) {
+	if d.file, err = durable.Create(d.root, "."); err != nil {
 		return err
 	}
-	defer f.Abort()
-	lines, err := durable.Create(root, ".")
-	if err != nil {
+	if d.lines, err = durable.Create(d.root, "."); err != nil {
 		return err
 	}
-	defer lines.Abort()
-	if err := fill(f.Name(), lines.File, root, c); err != nil {
-		return err
+	return fill(d.file.Name(), d.lines.File, d.root, c)
+}
+
+// abort gives the draft up. It does nothing but close after commit.
+func (d *draft) abort() {
+	for _, f := range []*durable.File{d.file, d.lines} {
+		if f != nil {
+			f.Abort()
+		}
 	}
+	d.root.Close()
+}
+
+// commit gives the database its name, which nobody may have open.
+func (d *draft) commit() error {
 	// The old database goes first. Its write-ahead log must not outlive it:
 	// SQLite would replay it into the new one.
 	// Crash point: no database, or one whose write-ahead log is missing, or new
 	// lines alone; the next Open finds out and comes here again.
-	base := filepath.Base(c.Path)
-	for _, name := range []string{base, base + "-wal", base + "-shm"} {
-		if err := root.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+	for _, name := range []string{d.name, d.name + "-wal", d.name + "-shm"} {
+		if err := d.root.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
-	if err := durable.SyncDir(root, "."); err != nil {
+	if err := durable.SyncDir(d.root, "."); err != nil {
 		return err
 	}
-	if err := lines.Commit(base + linesSuffix); err != nil {
+	if err := d.lines.Commit(d.name + linesSuffix); err != nil {
 		return err
 	}
-	return f.Commit(base)
+	return d.file.Commit(d.name)
 }
 
-// fill makes the database in the empty file path, and its lines in another. Lines come in order of index
-// as the entries are read; the entries themselves go through an external sort,
-// so that the B-tree is written from left to right. Inserted in order of
-// arrival they would cost more than ten times as much.
+var pageSize = 8192 // but in tests
+
+// fill makes the database in the empty file path, and its lines in another. Lines
+// come in order of index as the entries are read; names and modules are brought
+// into the order of their buckets first, so that the tables are written from left
+// to right. Inserted in order of arrival they would cost more than ten times as
+// much.
 func fill(path string, lines *os.File, root *os.Root, c Config) error {
 	// No journal and no sync: whatever happens before the end, the file goes.
-	conn, err := sqlite.Open(path, "rw", "page_size=8192", "journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-8192")
+	conn, err := sqlite.Open(path, "rw", fmt.Sprint("page_size=", pageSize), "journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-8192")
 	if err != nil {
 		return err
 	}
@@ -72,7 +110,7 @@ func fill(path string, lines *os.File, root *os.Root, c Config) error {
 }
 
 func fillConn(conn *sqlite.Conn, lines *os.File, root *os.Root, c Config) error {
-	if err := conn.Exec(schema + fmt.Sprintf("PRAGMA user_version = %d; BEGIN", schemaVersion)); err != nil {
+	if err := conn.Exec(fmt.Sprintf("%s PRAGMA user_version = %d; BEGIN", schema, schemaVersion)); err != nil {
 		return err
 	}
 	w, err := newWriter(conn)
@@ -81,106 +119,264 @@ func fillConn(conn *sqlite.Conn, lines *os.File, root *os.Root, c Config) error 
 	}
 	w.file = lines
 	head := c.Source.Published()
-	s := newSorter(root, sortBuffer)
-	defer s.close()
-	st := state{last: noTime}
-	tick := ticker{c.Progress, 2 * head.Size, 0}
-	if err := w.fillLines(c.Source, head, &st, s, &tick); err != nil {
-		return err
+	file := func() (*os.File, error) { return unnamedFile(root) }
+	f := &filler{
+		w: w, src: c.Source, n: buckets.Count(head.Size), paths: newSorter(root, sortBuffer),
+		tick: ticker{c.Progress, 3 * head.Size, 0}, state: state{last: noTime},
 	}
-	b, err := newBulk(w)
-	if err != nil {
-		return err
-	}
-	var prev row
-	for r, err := range s.sorted() {
-		if err != nil {
+	rand.Read(f.state.seed[:])
+	f.names, f.modules, f.late = buckets.NewSpread(f.n, file), buckets.NewSpread(f.n, file), buckets.NewSpread(f.n, file)
+	defer f.close()
+	for _, step := range []func() error{
+		func() error { return f.read(head) }, f.fillNames, f.fillModules, f.fillLate, f.fillPaths,
+		func() error { return w.writeState(f.state) },
+	} {
+		if err := step(); err != nil {
 			return err
 		}
-		if r.path == prev.path && r.version == prev.version {
-			return errTwice(r.path, r.version, prev.index, r.index)
-		}
-		if err := b.add(r); err != nil {
-			return err
-		}
-		st.digest += r.sum()
-		prev = r
-		tick.tick()
-	}
-	if err := b.flush(); err != nil {
-		return err
-	}
-	if err := w.writeState(st); err != nil {
-		return err
 	}
 	return conn.Exec("COMMIT")
 }
 
-// fillLines reads all entries up to head, writes their lines, gives them to s,
-// and sets st to head, but for the digest.
-func (w *writer) fillLines(src Source, head *log.Publication, st *state, s *sorter, tick *ticker) error {
-	ck := newClock(src, -1, head, st.last)
+// A filler makes the tables of a new database.
+type filler struct {
+	w       *writer
+	src     Source
+	state   state
+	n       uint64          // buckets of each table
+	names   *buckets.Spread // of all entries
+	modules *buckets.Spread // of all entries, as if all were in their module's first group
+	late    *buckets.Spread // those of other groups
+	paths   *sorter
+	tick    ticker
+}
+
+func (f *filler) close() {
+	f.names.Close()
+	f.modules.Close()
+	f.late.Close()
+	f.paths.close()
+}
+
+// read reads all entries up to head, writes their lines, gathers their items, and
+// moves the state to head.
+func (f *filler) read(head *log.Publication) error {
+	ck := newClock(f.src, -1, head, f.state.last)
 	defer ck.stop()
-	lines := &lineWriter{put: w.put, file: w.file}
-	for r, err := range rows(src, 0, head.Size, ck) {
+	lines := &lineWriter{put: f.w.put, file: f.w.file}
+	for r, err := range rows(f.src, 0, head.Size, ck) {
 		if err != nil {
 			return err
 		}
 		if err := lines.add(&r); err != nil {
 			return err
 		}
-		if err := s.add(&r); err != nil {
+		if err := f.gather(&r); err != nil {
 			return err
 		}
-		tick.tick()
+		f.tick.tick()
 	}
 	if err := lines.flush(); err != nil {
 		return err
 	}
-	return ck.end(st, head)
+	return ck.end(&f.state, head)
+}
+
+func (f *filler) gather(r *row) error {
+	var buf [256]byte
+	n := nameItem{r.index, r.time, r.place}
+	if err := f.names.Add(f.state.seed.nameKey(r.path, r.version), n.append(buf[:0])); err != nil {
+		return err
+	}
+	g := f.state.seed.moduleKey(r.path)
+	if err := f.modules.Add(g.key(), appendVersionItem(buf[:0], g, r.index, r.time, r.version)); err != nil {
+		return err
+	}
+	return f.paths.add(r.path)
+}
+
+// fillNames writes the table names. Two entries of one name have one key, and so
+// are in one bucket.
+func (f *filler) fillNames() error {
+	b, err := newBulk(f.w.conn, "names", namesTable, f.n)
+	if err != nil {
+		return err
+	}
+	for bucket, err := range f.names.All() {
+		if err != nil {
+			return err
+		}
+		if err := f.unique(bucket); err != nil {
+			return err
+		}
+		if err := b.add(bucket); err != nil {
+			return err
+		}
+	}
+	return b.flush()
+}
+
+// unique returns an error if two entries in a bucket have one name.
+func (f *filler) unique(b buckets.Bucket) error {
+	var keys []uint64
+	var buf [64]uint64
+	keys = buf[:0]
+	for key := range b.All() {
+		if slices.Contains(keys, key) {
+			if err := f.differ(b, key); err != nil {
+				return err
+			}
+		}
+		keys = append(keys, key)
+		f.tick.tick()
+	}
+	return nil
+}
+
+// differ compares the names of the entries that have one key.
+func (f *filler) differ(b buckets.Bucket, key uint64) error {
+	var first []log.Entry
+	for item := range b.With(key) {
+		e, err := entryOf(f.src, item, f.state.size)
+		if err != nil {
+			return err
+		}
+		for _, o := range first {
+			if m := o.Record.Module; m == e.Record.Module {
+				return errTwice(m.Path, m.Version, o.Index, e.Index)
+			}
+		}
+		first = append(first, e)
+	}
+	return nil
+}
+
+// fillModules writes the table modules, but for the versions that are not of their
+// module's first group, which it puts aside.
+func (f *filler) fillModules() error {
+	b, err := newBulk(f.w.conn, "modules", modulesTable, f.n)
+	if err != nil {
+		return err
+	}
+	var first buckets.Bucket
+	have := make(map[groupKey]int)
+	for bucket, err := range f.modules.All() {
+		if err != nil {
+			return err
+		}
+		first = first[:0]
+		clear(have)
+		for key, item := range bucket.All() {
+			var g groupKey
+			binary.BigEndian.PutUint64(g[:], key)
+			copy(g[8:], item)
+			n := have[g]
+			have[g]++
+			if n < groupVersions {
+				first = first.Append(key, item)
+			} else if err := f.putAside(g.group(n/groupVersions), item); err != nil {
+				return err
+			}
+			f.tick.tick()
+		}
+		if err := b.add(first); err != nil {
+			return err
+		}
+	}
+	return b.flush()
+}
+
+// putAside puts an item aside as one of g.
+func (f *filler) putAside(g groupKey, item []byte) error {
+	copy(item, g[8:]) // the item is ours
+	return f.late.Add(g.key(), item)
+}
+
+// fillLate adds what was put aside to its buckets.
+func (f *filler) fillLate() error {
+	var row []byte
+	number := uint64(0)
+	for late, err := range f.late.All() {
+		if err != nil {
+			return err
+		}
+		if len(late) > 0 {
+			old, err := f.w.modules.Row(number)
+			if err != nil {
+				return err
+			}
+			b, err := buckets.Open(old, modulesTable, number, f.n)
+			if err != nil {
+				return err
+			}
+			row = append(b, late...).AppendRow(row[:0], modulesTable, number, f.n)
+			if err := f.w.modules.Put(number, row); err != nil {
+				return err
+			}
+		}
+		number++
+	}
+	return nil
+}
+
+// fillPaths writes the table paths.
+func (f *filler) fillPaths() error {
+	prev := ""
+	for path, err := range f.paths.sorted() {
+		if err != nil {
+			return err
+		}
+		if err := f.w.chain.put.Run(nil, prev, linkSum(prev, path)); err != nil {
+			return err
+		}
+		prev = path
+	}
+	return f.w.chain.put.Run(nil, prev, linkSum(prev, ""))
 }
 
 // bulkRows is how many rows are inserted by one statement, to share what it
 // costs to run one.
-const bulkRows = 32
+const bulkRows = 16
 
-// A bulk inserts rows that are known to differ in name.
+// A bulk inserts the rows of a table of buckets, in order.
 type bulk struct {
-	w    *writer
-	many *sqlite.Stmt // inserts bulkRows rows
-	rows []row
-	args []sqlite.Value
+	table   byte
+	n, next uint64
+	many    *sqlite.Stmt // inserts bulkRows rows
+	one     *sqlite.Stmt
+	args    []sqlite.Value
+	rows    [bulkRows][]byte
 }
 
-func newBulk(w *writer) (*bulk, error) {
-	b := &bulk{w: w, rows: make([]row, 0, bulkRows)}
+func newBulk(conn *sqlite.Conn, name string, table byte, n uint64) (*bulk, error) {
+	b := &bulk{table: table, n: n}
 	// OR FAIL: without it SQLite would prepare to take back the first rows of
 	// a statement when a later one fails. Here the whole file would go.
-	return b, w.conn.Prepare(map[**sqlite.Stmt]string{
-		&b.many: "INSERT OR FAIL INTO entries (path, version, idx, time, hashes) VALUES (?, ?, ?, ?, ?)" +
-			strings.Repeat(", (?, ?, ?, ?, ?)", bulkRows-1),
+	one := "INSERT OR FAIL INTO " + name + " (bucket, row) VALUES (?, ?)"
+	return b, conn.Prepare(map[**sqlite.Stmt]string{
+		&b.one:  one,
+		&b.many: one + strings.Repeat(", (?, ?)", bulkRows-1),
 	})
 }
 
-func (b *bulk) add(r row) error {
-	b.rows = append(b.rows, r)
-	if len(b.rows) < bulkRows {
+// add adds the row of the next bucket.
+func (b *bulk) add(bucket buckets.Bucket) error {
+	row := &b.rows[len(b.args)/2]
+	*row = bucket.AppendRow((*row)[:0], b.table, b.next, b.n)
+	b.args = append(b.args, int64(b.next), *row)
+	b.next++
+	if len(b.args) < 2*bulkRows {
 		return nil
 	}
+	err := b.many.Run(nil, b.args...)
 	b.args = b.args[:0]
-	for i := range b.rows {
-		r := &b.rows[i]
-		b.args = append(b.args, r.path, r.version, r.index, r.time, r.hashes[:])
-	}
-	b.rows = b.rows[:0]
-	return b.many.Run(nil, b.args...)
+	return err
 }
 
 // flush inserts what is left.
 func (b *bulk) flush() error {
-	var digest uint64 // the caller's business
-	for i := range b.rows {
-		if err := b.w.insertRow(&b.rows[i], &digest); err != nil {
+	for row := range slices.Chunk(b.args, 2) {
+		if err := b.one.Run(nil, row...); err != nil {
 			return err
 		}
 	}

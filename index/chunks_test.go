@@ -225,11 +225,13 @@ func TestLinesLost(t *testing.T) {
 	m.setFail(errors.New("no entries today"))
 	failing("without the log")
 	m.setFail(nil)
-	right := m.entries[7]
-	m.entries[7].Record.Module.Path = strings.Replace(right.Record.Module.Path, "example.com", "example.org", 1)
-	failing("with another log")
-	m.entries[7] = right
 	checkDump(t, x, m)
+
+	writeLines(t, x, []byte("X"), 100)
+	m.entries[7].Record.Module.Path = strings.Replace(m.entries[7].Record.Module.Path, "example.com", "example.org", 1)
+	if w := serve(x.Feed(), "/index?limit=1"); w.Code != 503 {
+		t.Errorf("with another log: %d %.200q", w.Code, w.Body)
+	}
 }
 
 // Rows of chunks, and the times by which they are found, are not trusted: each

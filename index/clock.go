@@ -78,7 +78,7 @@ func (c *clock) end(st *state, p *log.Publication) error {
 func rows(src Source, from, to int64, c *clock) iter.Seq2[row, error] {
 	return func(yield func(row, error) bool) {
 		next := from
-		for e, err := range src.Entries(from, to) {
+		for e, err := range src.Placed(from, to) {
 			if err == nil && (e.Index != next || next >= to) {
 				err = fmt.Errorf("got entry %d, want %d", e.Index, next)
 			}
@@ -86,7 +86,7 @@ func rows(src Source, from, to int64, c *clock) iter.Seq2[row, error] {
 			if err == nil {
 				var t int64
 				if t, err = c.at(next); err == nil {
-					r, err = newRow(e, t)
+					r = newRow(e, t)
 				}
 			}
 			if !yield(r, err) || err != nil {

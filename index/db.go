@@ -5,8 +5,6 @@
 package index
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,14 +13,11 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
+	"example.org/sumlog/index/internal/buckets"
 	"example.org/sumlog/internal/sqlite"
 	"example.org/sumlog/log"
-	sqlite3 "github.com/mattn/go-sqlite3"
-	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -37,15 +32,20 @@ CREATE TABLE meta (
 	published INTEGER NOT NULL,
 	root      BLOB NOT NULL,
 	origin    TEXT NOT NULL,
-	digest    INTEGER NOT NULL
+	seed      BLOB NOT NULL,
+	sum       INTEGER NOT NULL
 );
-CREATE TABLE entries (
-	path    TEXT NOT NULL,
-	version TEXT NOT NULL,
-	idx     INTEGER NOT NULL,
-	time    INTEGER NOT NULL,
-	hashes  BLOB NOT NULL,
-	PRIMARY KEY (path, version)
+CREATE TABLE names (
+	bucket INTEGER PRIMARY KEY,
+	row    BLOB NOT NULL
+);
+CREATE TABLE modules (
+	bucket INTEGER PRIMARY KEY,
+	row    BLOB NOT NULL
+);
+CREATE TABLE paths (
+	path TEXT PRIMARY KEY,
+	sum  INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE chunks (
 	chunk INTEGER PRIMARY KEY,
@@ -62,7 +62,17 @@ type state struct {
 	published int64     // time of the first publication of that size; 0 if size is 0
 	root      tlog.Hash // root at size; zero if size is 0
 	origin    string    // name of the log
-	digest    uint64    // of entries
+	seed      seed      // of the keys
+}
+
+// sum returns the CRC-32C by which a row of meta is known to be whole.
+func (st *state) sum() int64 {
+	b := append([]byte(st.origin), 0)
+	b = append(append(b, st.root[:]...), st.seed[:]...)
+	for _, n := range []int64{st.size, st.last, st.published} {
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	return int64(crc32.Checksum(b, castagnoli))
 }
 
 // noTime is the time before the first entry's.
@@ -72,60 +82,25 @@ const noTime = math.MinInt64
 type row struct {
 	path, version string
 	index, time   int64
-	hashes        [64]byte // of the zip, of the go.mod
+	place         log.Place
 }
 
-func newRow(e log.Entry, time int64) (row, error) {
-	r := row{path: e.Record.Module.Path, version: e.Record.Module.Version, index: e.Index, time: time}
-	if !decodeH1(r.hashes[:32], e.Record.Zip) || !decodeH1(r.hashes[32:], e.Record.Mod) {
-		return row{}, fmt.Errorf("entry %d: bad hash", e.Index)
-	}
-	return r, nil
-}
-
-func decodeH1(dst []byte, h1 string) bool {
-	b64, ok := strings.CutPrefix(h1, "h1:")
-	if !ok || len(b64) != 44 {
-		return false
-	}
-	var b [33]byte
-	n, err := base64.StdEncoding.Strict().Decode(b[:], []byte(b64))
-	return err == nil && n == copy(dst, b[:32])
-}
-
-func encodeH1(h []byte) string {
-	var b [47]byte
-	copy(b[:], "h1:")
-	base64.StdEncoding.Encode(b[3:], h)
-	return string(b[:])
-}
-
-// appendSum appends what the digest covers of r.
-func (r *row) appendSum(b []byte) []byte {
-	b = append(append(b, r.path...), 0)
-	b = append(append(b, r.version...), 0)
-	b = binary.BigEndian.AppendUint64(b, uint64(r.index))
-	b = binary.BigEndian.AppendUint64(b, uint64(r.time))
-	return append(b, r.hashes[:]...)
-}
-
-// sum returns r's summand of the digest.
-func (r *row) sum() uint64 {
-	var buf [512]byte
-	h := sha256.Sum256(r.appendSum(buf[:0]))
-	return binary.BigEndian.Uint64(h[:8])
+func newRow(e log.PlacedEntry, time int64) row {
+	m := e.Record.Module
+	return row{m.Path, m.Version, e.Index, time, e.Place}
 }
 
 // A writer is the one connection that changes a database.
 type writer struct {
-	conn   *sqlite.Conn
-	file   *os.File // of lines
-	state  state
-	insert *sqlite.Stmt // entries
-	where  *sqlite.Stmt // index of an entry
-	chunk  *sqlite.Stmt // the last one
-	put    *sqlite.Stmt // a chunk
-	meta   *sqlite.Stmt
+	conn    *sqlite.Conn
+	file    *os.File // of lines
+	state   state
+	names   bucketRows
+	modules bucketRows
+	chain   chain
+	chunk   *sqlite.Stmt // the last one
+	put     *sqlite.Stmt // a chunk
+	meta    *sqlite.Stmt
 }
 
 // openWriter opens the database at path and reads its state. The error is
@@ -168,14 +143,28 @@ func newWriter(c *sqlite.Conn) (*writer, error) {
 	}
 	w := &writer{conn: c}
 	return w, c.Prepare(map[**sqlite.Stmt]string{
-		&w.insert: "INSERT INTO entries (path, version, idx, time, hashes) VALUES (?, ?, ?, ?, ?)",
-		&w.where:  "SELECT idx FROM entries WHERE path = ? AND version = ?",
-		&w.chunk:  "SELECT chunk, row FROM chunks ORDER BY chunk DESC LIMIT 1",
+		&w.names.get:    getName,
+		&w.names.put:    "INSERT OR REPLACE INTO names (bucket, row) VALUES (?, ?)",
+		&w.modules.get:  getModule,
+		&w.modules.put:  "INSERT OR REPLACE INTO modules (bucket, row) VALUES (?, ?)",
+		&w.chain.before: pathBefore,
+		&w.chain.from:   pathsFrom,
+		&w.chain.put:    "INSERT OR REPLACE INTO paths (path, sum) VALUES (?, ?)",
+		&w.chunk:        "SELECT chunk, row FROM chunks ORDER BY chunk DESC LIMIT 1",
 		&w.put: "INSERT INTO chunks (chunk, time, row) VALUES (?, ?, ?)" +
 			" ON CONFLICT (chunk) DO UPDATE SET row = excluded.row",
-		&w.meta: "INSERT OR REPLACE INTO meta (one, size, last, published, root, origin, digest) VALUES (1, ?, ?, ?, ?, ?, ?)",
+		&w.meta: "INSERT OR REPLACE INTO meta (one, size, last, published, root, origin, seed, sum) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
 	})
 }
+
+// What readers and the writer both ask.
+const (
+	getState   = "SELECT size, last, published, root, origin, seed, sum FROM meta"
+	getName    = "SELECT row FROM names WHERE bucket = ?"
+	getModule  = "SELECT row FROM modules WHERE bucket = ?"
+	pathBefore = "SELECT path FROM paths WHERE path < ? ORDER BY path DESC LIMIT 1"
+	pathsFrom  = "SELECT path, sum FROM paths WHERE path >= ? ORDER BY path"
+)
 
 func (w *writer) close() error { return errors.Join(w.conn.Close(), w.file.Close()) }
 
@@ -190,46 +179,34 @@ func (w *writer) checkpoint() (done bool, err error) {
 }
 
 func (w *writer) readState() (state, error) {
-	v, err := w.conn.First("SELECT size, last, published, root, origin, digest FROM meta")
+	v, err := w.conn.First(getState)
 	if err == io.EOF {
 		return state{}, errStale("database has no state")
 	}
 	if err != nil {
 		return state{}, err
 	}
-	var st state
-	var root []byte
-	var digest int64
-	if err := errors.Join(scan3(v, &st.size, &st.last, &st.published), scan3(v[3:], &root, &st.origin, &digest)); err != nil {
+	return takeState(v)
+}
+
+// takeState returns the state in a row of meta.
+func takeState(v []sqlite.Value) (st state, err error) {
+	var root, seed []byte
+	var sum int64
+	err = errors.Join(scan3(v, &st.size, &st.last, &st.published), scan3(v[3:], &root, &st.origin, &seed), sqlite.Take(v[6], &sum))
+	if err != nil {
 		return state{}, err
 	}
 	copy(st.root[:], root)
-	st.digest = uint64(digest)
+	copy(st.seed[:], seed)
+	if len(root) != len(st.root) || len(seed) != len(st.seed) || sum != st.sum() {
+		return state{}, fmt.Errorf("%w: the state", buckets.ErrDamaged)
+	}
 	return st, nil
 }
 
 func (w *writer) writeState(st state) error {
-	return w.meta.Run(nil, st.size, st.last, st.published, st.root[:], st.origin, int64(st.digest))
-}
-
-// insertRow inserts r and adds it to the digest.
-func (w *writer) insertRow(r *row, digest *uint64) error {
-	err := w.insert.Run(nil, r.path, r.version, r.index, r.time, r.hashes[:])
-	if sqlite.Is(err, sqlite3.ErrConstraint) { // the primary key
-		return w.duplicate(r)
-	}
-	*digest += r.sum()
-	return err
-}
-
-// duplicate returns the error that r's module version is there already.
-func (w *writer) duplicate(r *row) error {
-	first := int64(-1)
-	err := w.where.Run(func(v []sqlite.Value) error {
-		first, _ = v[0].(int64)
-		return nil
-	}, r.path, r.version)
-	return errors.Join(errTwice(r.path, r.version, first, r.index), err)
+	return w.meta.Run(nil, st.size, st.last, st.published, st.root[:], st.origin, st.seed[:], st.sum())
 }
 
 // errTwice is the error of a log that has one module version twice.
@@ -237,9 +214,9 @@ func errTwice(path, version string, a, b int64) error {
 	return fmt.Errorf("%w: %s@%s is in the log twice, at %d and at %d", log.ErrUnsafe, path, version, min(a, b), max(a, b))
 }
 
-// applyBatch is how many entries are gathered and sorted before they are
-// inserted. Neighbours in the B-tree then share pages.
-const applyBatch = 1 << 14
+// applyBatch is how many entries are inserted before the buckets that they changed
+// are written.
+const applyBatch = 1 << 12
 
 // apply applies the entries below p.Size in one transaction and moves w.state.
 // The times of entries come from the archived publications up to p if archive
@@ -273,7 +250,7 @@ func (w *writer) apply(src Source, p *log.Publication, archive bool) (err error)
 			return err
 		}
 		if batch = append(batch, r); len(batch) == applyBatch {
-			if err := w.insertBatch(batch, &st.digest); err != nil {
+			if err := w.insertBatch(src, &st, batch); err != nil {
 				return err
 			}
 			batch = batch[:0]
@@ -281,7 +258,7 @@ func (w *writer) apply(src Source, p *log.Publication, archive bool) (err error)
 	}
 	// One after the other: SQLite may have taken back the transaction when a
 	// statement fails, and the next one would then be a transaction of its own.
-	if err := w.insertBatch(batch, &st.digest); err != nil {
+	if err := w.insertBatch(src, &st, batch); err != nil {
 		return err
 	}
 	if err := lines.flush(); err != nil {
@@ -300,22 +277,22 @@ func (w *writer) apply(src Source, p *log.Publication, archive bool) (err error)
 	return nil
 }
 
-func (w *writer) insertBatch(batch []row, digest *uint64) error {
-	slices.SortFunc(batch, func(a, b row) int {
-		if c := strings.Compare(a.path, b.path); c != 0 {
-			return c
-		}
-		if c := strings.Compare(a.version, b.version); c != 0 {
-			return c
-		}
-		return int(a.index - b.index)
-	})
+// insertBatch inserts rows that follow one another.
+func (w *writer) insertBatch(src Source, st *state, batch []row) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	size := batch[0].index
+	in, err := w.newInserter(src, &st.seed, size, size+int64(len(batch)))
+	if err != nil {
+		return err
+	}
 	for i := range batch {
-		if err := w.insertRow(&batch[i], digest); err != nil {
+		if err := in.insert(&batch[i]); err != nil {
 			return err
 		}
 	}
-	return nil
+	return in.flush()
 }
 
 // rebuildBehind: further behind than this, and by more than an eighth of what
@@ -323,8 +300,8 @@ func (w *writer) insertBatch(batch []row, digest *uint64) error {
 // places of a large B-tree.
 const rebuildBehind = 10_000
 
-// check reports, as a stale error, why the database is not one of src, or not
-// whole, or too far behind.
+// check reports, as a stale error, why the database is not one of src, or too far
+// behind.
 func (w *writer) check(src Source) error {
 	st, head := w.state, src.Published()
 	switch behind := head.Size - st.size; {
@@ -335,10 +312,7 @@ func (w *writer) check(src Source) error {
 	case behind > rebuildBehind && behind > st.size/8:
 		return errStale(fmt.Sprintf("it is %d entries behind", behind))
 	}
-	if err := st.checkArchive(src); err != nil {
-		return err
-	}
-	return w.checkEntries()
+	return st.checkArchive(src)
 }
 
 // checkArchive compares st with the publication that it says it stands at.
@@ -356,33 +330,6 @@ func (st state) checkArchive(src Source) error {
 		break
 	}
 	return errStale("it is the index of another log or archive")
-}
-
-// checkEntries reads all entries. Digest and strict order together say that
-// every row is there and that a search comes to it.
-func (w *writer) checkEntries() error {
-	var r, prev row
-	var digest uint64
-	err := w.conn.Run("SELECT path, version, idx, time, hashes FROM entries ORDER BY path, version", func(v []sqlite.Value) error {
-		var hashes []byte
-		if err := errors.Join(scan2(v, &r.path, &r.version), scan3(v[2:], &r.index, &r.time, &hashes)); err != nil {
-			return err
-		}
-		if len(hashes) != len(r.hashes) || r.path < prev.path || r.path == prev.path && r.version <= prev.version {
-			return sqlite.ErrRow
-		}
-		copy(r.hashes[:], hashes)
-		digest += r.sum()
-		prev.path, prev.version = r.path, r.version
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if digest != w.state.digest {
-		return errStale("entries do not have the digest stored with them")
-	}
-	return nil
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -403,15 +350,4 @@ func scan3[A, B, C any](row []sqlite.Value, a *A, b *B, c *C) error {
 		return err
 	}
 	return scan2(row, a, b)
-}
-
-func newEntry(m module.Version, index, time int64, hashes []byte) (log.Entry, error) {
-	if len(hashes) != 64 {
-		return log.Entry{}, sqlite.ErrRow
-	}
-	return log.Entry{
-		Index:  index,
-		Record: log.Record{Module: m, Zip: encodeH1(hashes[:32]), Mod: encodeH1(hashes[32:])},
-		Time:   entryTime(time),
-	}, nil
 }

@@ -108,8 +108,10 @@ func (x *Index) Feed() http.Handler {
 		}
 		s := x.pages.Get().(*span)
 		defer x.pages.Put(s)
+		x.using.RLock()
 		page, err := x.page(r.Context(), q, s)
-		if err != nil {
+		x.using.RUnlock()
+		if err = x.noticed(err); err != nil {
 			x.internal(w, r, err)
 			return
 		}
@@ -154,31 +156,10 @@ func (x *Index) pageUnder(ctx context.Context, q feedQuery, size int64, s *span)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	n := int64(0)
-	err := r.count.Run(func(v []sqlite.Value) (err error) {
-		n, _ = v[0].(int64)
-		return nil
-	}, q.prefix, q.prefix+"/", q.prefix+"0", int64(maxUnder+1))
-	if err != nil {
-		return nil, err
+	page, err := r.sortUnder(q, size)
+	if err == errMany {
+		page, err = x.file.scanUnder(ctx, r, q, size, s)
 	}
-	if n > maxUnder {
-		return x.file.scanUnder(ctx, r, q, size, s)
-	}
-	return r.sortUnder(q, size)
-}
-
-// sortUnder finds the entries under q.prefix by name and sorts them by index.
-func (r *reader) sortUnder(q feedQuery, size int64) (page []byte, err error) {
-	err = r.under.Run(func(v []sqlite.Value) error {
-		var path, version string
-		var time int64
-		if err := scan3(v, &path, &version, &time); err != nil {
-			return err
-		}
-		page = appendLine(page, path, version, time)
-		return nil
-	}, q.prefix, q.prefix+"/", q.prefix+"0", q.first, size, q.since, int64(q.limit))
 	return page, err
 }
 
@@ -252,6 +233,11 @@ func (x *Index) internal(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	x.logger.Error("index request failed", "path", r.URL.Path, "err", err)
+	if errors.Is(err, ErrDamaged) {
+		w.Header().Set("Retry-After", "60")
+		fail(w, http.StatusServiceUnavailable, "the server's index is damaged and is being made again from the log, try again in some minutes")
+		return
+	}
 	if descriptors.Short(sqlite.Shortage(err)) {
 		w.Header().Set("Retry-After", "5")
 		fail(w, http.StatusServiceUnavailable, "the server is short of files or memory, try again in a moment")

@@ -113,10 +113,14 @@ type Source interface {
 	// than after, oldest first.
 	Publications(after int64) iter.Seq2[*log.Publication, error]
 
-	// Entries returns the entries from (inclusive) to (exclusive), in order.
-	// Their Time need not be set. Entries of a publication given to Publish can
-	// be read although Published does not yet cover them.
-	Entries(from, to int64) iter.Seq2[log.Entry, error]
+	// Placed returns the entries from (inclusive) to (exclusive), in order, with
+	// their places. Their Time need not be set. Entries of a publication given to
+	// Publish can be read although Published does not yet cover them.
+	Placed(from, to int64) iter.Seq2[log.PlacedEntry, error]
+
+	// EntryAt returns entry i, which Placed gave with p. It is an error if the
+	// entry that is there is another one.
+	EntryAt(i int64, p log.Place) (log.Entry, error)
 }
 
 // Config says what [Open] opens.
@@ -142,16 +146,24 @@ type Config struct {
 
 // An Index is an open index. It is safe for concurrent use.
 type Index struct {
+	config  Config
 	source  Source
 	logger  *slog.Logger
+	size    atomic.Int64  // entries applied
+	damaged atomic.Bool   // damage was met, and the database is being made again
+	hurt    chan struct{} // tells the healer
+	done    chan struct{} // closed by Close
+	healer  sync.WaitGroup
+
+	using   sync.RWMutex // held to read the database, and exclusively to replace it
 	readers *pool
 	file    *lineFile
 	pages   sync.Pool    // of *span, for pages of the feed
-	size    atomic.Int64 // entries applied
 	scanner chan *reader // holds the one reader for passes over much of the index, when idle
 
 	mu       sync.Mutex // guards what follows
-	w        *writer
+	w        *writer    // nil while there is no database
+	applied  *log.Publication
 	unsure   bool // w.state may not be what the database or the archive has
 	closed   bool
 	walPages int64 // estimate of what is in the write-ahead log
@@ -167,22 +179,36 @@ func Open(c Config) (*Index, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	w, err := openChecked(c)
+	x, err := openIndex(c)
+	if err != nil && isDamage(err) && !c.Rebuild {
+		// It was met as the index was brought up to date.
+		c.Logger.Error("the index is damaged", "err", err)
+		c.Rebuild = true
+		x, err = openIndex(c)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w", filepath.Base(c.Path), err)
 	}
-	x := &Index{source: c.Source, logger: c.Logger, w: w, unsure: true, scanner: make(chan *reader, 1)}
-	x.file = &lineFile{w.file, c.Source, c.Logger}
-	x.pages.New = func() any { return new(span) }
-	x.size.Store(w.state.size)
-	if err := x.openReaders(c.Path); err != nil {
-		w.close()
-		return nil, fmt.Errorf("index %s: %w", filepath.Base(c.Path), err)
-	}
-	if err := x.Publish(c.Source.Published()); err != nil {
-		x.Close()
+	return x, nil
+}
+
+func openIndex(c Config) (*Index, error) {
+	w, err := openChecked(c)
+	if err != nil {
 		return nil, err
 	}
+	if err := w.close(); err != nil {
+		return nil, err
+	}
+	x := &Index{
+		config: c, source: c.Source, logger: c.Logger, scanner: make(chan *reader, 1),
+		hurt: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	x.pages.New = func() any { return new(span) }
+	if err := x.open(); err != nil {
+		return nil, err
+	}
+	x.healer.Go(x.heal)
 	return x, nil
 }
 
@@ -209,7 +235,7 @@ func (e errStale) Error() string { return string(e) }
 // something, or another process is in the way, or may not be opened at all.
 func isStale(err error) bool {
 	_, stale := errors.AsType[errStale](err)
-	return stale || errors.Is(err, sqlite.ErrRow) || sqlite.IsDamage(err) || sqlite.Is(err, sqlite3.ErrIoErr, sqlite3.ErrTooBig)
+	return stale || isDamage(err) || sqlite.Is(err, sqlite3.ErrIoErr, sqlite3.ErrTooBig)
 }
 
 // openChecked returns a writer on a sound database of c.Source at c.Path. It
@@ -245,11 +271,19 @@ func openChecked(c Config) (*writer, error) {
 // Close waits for lookups under way and closes the database.
 func (x *Index) Close() error {
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	if x.closed {
+		x.mu.Unlock()
 		return nil
 	}
 	x.closed = true
+	close(x.done)
+	x.mu.Unlock()
+	x.healer.Wait() // it needs the lock, and sees that it is closed
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.w == nil {
+		return nil
+	}
 	// The writer goes last: the connection that closes last folds the
 	// write-ahead log into the database and removes it.
 	return errors.Join(x.readers.close(), (<-x.scanner).conn.Close(), x.w.close())
@@ -267,13 +301,16 @@ func (x *Index) Publish(p *log.Publication) error {
 	if x.closed {
 		return errClosed
 	}
+	if x.w == nil {
+		return ErrDamaged
+	}
 	// A failed call may have missed publications, whose times count, and it
 	// cannot be known whether a failed COMMIT happened. So look again at both.
 	archive := x.unsure
 	if archive {
 		st, err := x.w.readState()
 		if err != nil {
-			return fmt.Errorf("index: %w", err)
+			return fmt.Errorf("index: %w", x.noticed(err))
 		}
 		x.w.state = st
 		x.size.Store(st.size)
@@ -285,9 +322,9 @@ func (x *Index) Publish(p *log.Publication) error {
 	x.unsure = true
 	from := x.w.state.size
 	if err := x.w.apply(x.source, p, archive); err != nil {
-		return fmt.Errorf("index: entries %d to %d: %w", from, p.Size-1, err)
+		return fmt.Errorf("index: entries %d to %d: %w", from, p.Size-1, x.noticed(err))
 	}
-	x.unsure = false
+	x.applied, x.unsure = p, false
 	x.size.Store(p.Size)
 	x.tidy(p.Size - from)
 	return nil
@@ -324,13 +361,23 @@ const (
 // Find returns the entry of m among all that is applied. Whoever serves it must
 // compare its index with the published size first.
 func (x *Index) Find(m module.Version) (e log.Entry, found bool, err error) {
+	err = x.read(func(r *reader) (err error) {
+		e, found, err = r.find(x.source, m)
+		return err
+	})
+	return e, found, err
+}
+
+// read calls do with a reader that sees all that is applied.
+func (x *Index) read(do func(*reader) error) error {
+	x.using.RLock()
+	defer x.using.RUnlock()
 	r, err := x.readers.get()
-	if err != nil {
-		return log.Entry{}, false, sqlite.Shortage(err)
+	if err == nil {
+		err = do(r)
+		x.readers.put(r)
 	}
-	defer x.readers.put(r)
-	e, found, err = r.find(m)
-	return e, found, sqlite.Shortage(err)
+	return x.noticed(err)
 }
 
 // A Version is one version of a module in the log.
@@ -343,15 +390,13 @@ type Version struct {
 // Versions returns the versions of the module path among the first size
 // entries, in the order in which they were logged. So what it returned for a
 // smaller size is the beginning of what it returns for a larger one.
-func (x *Index) Versions(path string, size int64) ([]Version, error) {
-	r, err := x.readers.get()
-	if err != nil {
-		return nil, sqlite.Shortage(err)
-	}
-	defer x.readers.put(r)
-	vs, err := r.versionsOf(path, size)
+func (x *Index) Versions(path string, size int64) (vs []Version, err error) {
+	err = x.read(func(r *reader) (err error) {
+		vs, err = r.versionsOf(path, size)
+		return err
+	})
 	slices.SortFunc(vs, func(a, b Version) int { return cmp.Compare(a.Index, b.Index) })
-	return vs, sqlite.Shortage(err)
+	return vs, err
 }
 
 // origin returns the name of the log that made p: the first line of its

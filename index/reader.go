@@ -6,12 +6,11 @@ package index
 
 import (
 	"errors"
+	"io"
 	"runtime"
 	"sync/atomic"
 
 	"example.org/sumlog/internal/sqlite"
-	"example.org/sumlog/log"
-	"golang.org/x/mod/module"
 )
 
 // A pool holds the connections that read. Each keeps a read transaction open
@@ -102,21 +101,17 @@ func (p *pool) closeFree() error {
 type reader struct {
 	conn       *sqlite.Conn
 	generation int64 // in which the transaction began
+	state      state // in the transaction
 
-	begin    *sqlite.Stmt
-	commit   *sqlite.Stmt
-	entry    *sqlite.Stmt
-	versions *sqlite.Stmt
-	chunkAt  *sqlite.Stmt // the chunk in which a time falls
-	chunks   *sqlite.Stmt // rows of chunks
-	count    *sqlite.Stmt // entries under a path, up to a limit
-	under    *sqlite.Stmt // entries under a path, in order
+	begin   *sqlite.Stmt
+	commit  *sqlite.Stmt
+	meta    *sqlite.Stmt
+	names   bucketRows
+	modules bucketRows
+	chain   chain
+	chunkAt *sqlite.Stmt // the chunk in which a time falls
+	chunks  *sqlite.Stmt // rows of chunks
 }
-
-// under selects the entries of the module ?1 and of those whose paths are below
-// it. ?2 and ?3 are "?1/" and "?1" with '0', the byte after '/'. Two ranges of
-// the B-tree: as one condition with OR they would be a scan of everything.
-const under = "(SELECT * FROM entries WHERE path = ?1 UNION ALL SELECT * FROM entries WHERE path >= ?2 AND path < ?3)"
 
 func openReader(path string) (*reader, error) {
 	// With the file in memory maps, the page caches of connections hold only
@@ -127,15 +122,15 @@ func openReader(path string) (*reader, error) {
 	}
 	r := &reader{conn: c, generation: -1}
 	err = c.Prepare(map[**sqlite.Stmt]string{
-		&r.begin:    "BEGIN",
-		&r.commit:   "COMMIT",
-		&r.entry:    "SELECT idx, time, hashes FROM entries WHERE path = ? AND version = ?",
-		&r.versions: "SELECT version, idx, time FROM entries WHERE path = ? AND idx < ?",
-		&r.chunkAt:  "SELECT chunk FROM chunks WHERE time <= ? ORDER BY time DESC LIMIT 1",
-		&r.chunks:   "SELECT row FROM chunks WHERE chunk BETWEEN ? AND ? ORDER BY chunk",
-		&r.count:    "SELECT count(*) FROM (SELECT 1 FROM " + under + " LIMIT ?4)",
-		&r.under: "SELECT path, version, time FROM " + under +
-			" WHERE idx >= ?4 AND idx < ?5 AND time >= ?6 ORDER BY idx LIMIT ?7",
+		&r.begin:        "BEGIN",
+		&r.commit:       "COMMIT",
+		&r.meta:         getState,
+		&r.names.get:    getName,
+		&r.modules.get:  getModule,
+		&r.chain.before: pathBefore,
+		&r.chain.from:   pathsFrom,
+		&r.chunkAt:      "SELECT chunk FROM chunks WHERE time <= ? ORDER BY time DESC LIMIT 1",
+		&r.chunks:       "SELECT row FROM chunks WHERE chunk BETWEEN ? AND ? ORDER BY chunk",
 	})
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -151,10 +146,28 @@ func (r *reader) renew(g int64) error {
 	if err := r.end(); err != nil {
 		return err
 	}
-	if err := r.begin.Run(nil); err != nil {
+	if err := r.start(); err != nil {
 		return err
 	}
 	r.generation = g
+	return nil
+}
+
+// start begins a transaction with the state in it.
+func (r *reader) start() error {
+	if err := r.begin.Run(nil); err != nil {
+		return err
+	}
+	v, err := r.meta.First()
+	if err == nil {
+		r.state, err = takeState(v)
+	}
+	if err == io.EOF {
+		err = errStale("database has no state")
+	}
+	if err != nil {
+		return errors.Join(err, r.end())
+	}
 	return nil
 }
 
@@ -165,33 +178,4 @@ func (r *reader) end() error {
 		return nil
 	}
 	return r.commit.Run(nil)
-}
-
-func (r *reader) find(m module.Version) (e log.Entry, found bool, err error) {
-	err = r.entry.Run(func(v []sqlite.Value) error {
-		var index, time int64
-		var hashes []byte
-		if err := scan3(v, &index, &time, &hashes); err != nil {
-			return err
-		}
-		found = true
-		e, err = newEntry(m, index, time, hashes)
-		return err
-	}, m.Path, m.Version)
-	return e, found && err == nil, err
-}
-
-func (r *reader) versionsOf(path string, size int64) ([]Version, error) {
-	var vs []Version
-	err := r.versions.Run(func(v []sqlite.Value) error {
-		var x Version
-		var time int64
-		if err := scan3(v, &x.Version, &x.Index, &time); err != nil {
-			return err
-		}
-		x.Time = entryTime(time)
-		vs = append(vs, x)
-		return nil
-	}, path, size)
-	return vs, err
 }

@@ -10,39 +10,42 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"iter"
 	"os"
 	"slices"
+	"strings"
 
 	"example.org/sumlog/internal/durable"
 )
 
-// sortBuffer is how many bytes of rows are usually sorted in memory. A row has
-// some 140 bytes.
-const sortBuffer = 16 << 20
+// sortBuffer is how many bytes of names are sorted in memory.
+const sortBuffer = 8 << 20
 
-// A sorter sorts rows by path, version and index in bounded memory: when limit
-// bytes of them are there, they go to a file as a sorted run, and the runs are
-// merged in the end.
-//
-// A row is kept as the length of its key in 2 bytes, the key (path, 0, version),
-// index and time in 8 bytes each, and the hashes. No path has a 0 in it, so the
-// order of keys is that of (path, version), in bytes, which is SQLite's too.
+// A sorter sorts names in bounded memory, and yields each once: when limit bytes of
+// them are there, they go to a file as a sorted run, and the runs are merged in the
+// end. A name is kept as its length in 2 bytes and itself.
 type sorter struct {
 	root  *os.Root
 	limit int
 	buf   []byte
-	at    []uint32 // where rows begin in buf
+	at    []uint32 // where names begin in buf
 	file  *os.File // nil until buf was full once
 	w     *bufio.Writer
 	ends  []int64 // where runs end in file
 	size  int64   // bytes in file
+	last  []string
+	seed  maphash.Seed
 }
 
-const rowTail = 8 + 8 + 64
+// lastNames is how many of the last names are remembered: most names come again
+// soon, and those need not be sorted again.
+const lastNames = 1 << 16
 
-func newSorter(root *os.Root, limit int) *sorter { return &sorter{root: root, limit: limit} }
+func newSorter(root *os.Root, limit int) *sorter {
+	return &sorter{root: root, limit: limit, last: make([]string, lastNames), seed: maphash.MakeSeed()}
+}
 
 func (s *sorter) close() {
 	if s.file != nil {
@@ -50,60 +53,59 @@ func (s *sorter) close() {
 	}
 }
 
-func (s *sorter) add(r *row) error {
-	key := len(r.path) + 1 + len(r.version)
-	if key > 1<<16-1 {
-		return fmt.Errorf("entry %d: name of %d bytes", r.index, key)
+func (s *sorter) add(name string) error {
+	if len(name) > 1<<16-1 {
+		return fmt.Errorf("a name of %d bytes", len(name))
 	}
-	if n := 2 + key + rowTail; len(s.buf)+n > s.limit {
+	last := &s.last[maphash.String(s.seed, name)%lastNames]
+	if *last == name && name != "" {
+		return nil
+	}
+	*last = strings.Clone(name) // not the whole record that it is a part of
+	if n := 2 + len(name); len(s.buf)+n > s.limit {
 		if err := s.spill(); err != nil {
 			return err
 		}
 	}
 	s.at = append(s.at, uint32(len(s.buf)))
-	b := binary.BigEndian.AppendUint16(s.buf, uint16(key))
-	b = append(append(b, r.path...), 0)
-	b = append(b, r.version...)
-	b = binary.BigEndian.AppendUint64(b, uint64(r.index))
-	b = binary.BigEndian.AppendUint64(b, uint64(r.time))
-	s.buf = append(b, r.hashes[:]...)
+	s.buf = append(binary.BigEndian.AppendUint16(s.buf, uint16(len(name))), name...)
 	return nil
 }
 
-// key returns the key and index of the row that b begins with, in one piece.
-func key(b []byte) []byte { return b[2 : 2+int(binary.BigEndian.Uint16(b))+8] }
+// nameAt returns the name that b begins with.
+func nameAt(b []byte) []byte { return b[2 : 2+int(binary.BigEndian.Uint16(b))] }
 
 func (s *sorter) sort() {
-	slices.SortFunc(s.at, func(i, j uint32) int { return compareRows(s.buf[i:], s.buf[j:]) })
+	slices.SortFunc(s.at, func(i, j uint32) int { return bytes.Compare(nameAt(s.buf[i:]), nameAt(s.buf[j:])) })
 }
 
-// compareRows compares the rows that a and b begin with.
-func compareRows(a, b []byte) int {
-	ka, kb := key(a), key(b)
-	na, nb := len(ka)-8, len(kb)-8
-	if c := bytes.Compare(ka[:na], kb[:nb]); c != 0 {
-		return c
+// unnamedFile makes a file below root whose name goes at once, so that no crash can
+// leave it behind.
+func unnamedFile(root *os.Root) (*os.File, error) {
+	name := durable.TempPrefix + rand.Text()
+	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
 	}
-	return bytes.Compare(ka[na:], kb[nb:])
+	if err := root.Remove(name); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
-// spill writes the rows in memory to the file as one sorted run.
+// spill writes the names in memory to the file as one sorted run.
 func (s *sorter) spill() error {
 	if s.file == nil {
-		// The name goes at once, so that no crash can leave the file behind.
-		name := durable.TempPrefix + rand.Text()
-		f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		f, err := unnamedFile(s.root)
 		if err != nil {
 			return err
 		}
 		s.file, s.w = f, bufio.NewWriterSize(f, 1<<18)
-		if err := s.root.Remove(name); err != nil {
-			return err
-		}
 	}
 	s.sort()
 	for _, i := range s.at {
-		n, err := s.w.Write(s.buf[i:][:2+len(key(s.buf[i:]))-8+rowTail])
+		n, err := s.w.Write(s.buf[i:][:2+len(nameAt(s.buf[i:]))])
 		s.size += int64(n)
 		if err != nil {
 			return err
@@ -114,27 +116,39 @@ func (s *sorter) spill() error {
 	return s.w.Flush()
 }
 
-// sorted returns all rows in order.
-func (s *sorter) sorted() iter.Seq2[row, error] {
+// sorted returns all names in order, each once.
+func (s *sorter) sorted() iter.Seq2[string, error] {
+	all := s.merged
 	if s.file == nil {
-		return s.fromMemory
+		all = s.fromMemory
 	}
-	return s.merged
+	return func(yield func(string, error) bool) {
+		prev, any := "", false
+		for b, err := range all {
+			if err == nil && any && string(b) == prev {
+				continue
+			}
+			prev, any = string(b), true
+			if !yield(prev, err) {
+				return
+			}
+		}
+	}
 }
 
-func (s *sorter) fromMemory(yield func(row, error) bool) {
+func (s *sorter) fromMemory(yield func([]byte, error) bool) {
 	s.sort()
 	for _, i := range s.at {
-		if !yield(decodeRow(s.buf[i:]), nil) {
+		if !yield(nameAt(s.buf[i:]), nil) {
 			return
 		}
 	}
 }
 
-// merged merges the runs in the file, by a heap of their first rows.
-func (s *sorter) merged(yield func(row, error) bool) {
+// merged merges the runs in the file, by a heap of their first names.
+func (s *sorter) merged(yield func([]byte, error) bool) {
 	if err := s.spill(); err != nil {
-		yield(row{}, err)
+		yield(nil, err)
 		return
 	}
 	s.buf, s.at = nil, nil
@@ -146,14 +160,14 @@ func (s *sorter) merged(yield func(row, error) bool) {
 		if err := r.advance(); err == io.EOF {
 			continue
 		} else if err != nil {
-			yield(row{}, err)
+			yield(nil, err)
 			return
 		}
 		heap = append(heap, r)
 	}
-	slices.SortFunc(heap, func(a, b *run) int { return compareRows(a.head, b.head) })
+	slices.SortFunc(heap, compareRuns)
 	for len(heap) > 0 {
-		if !yield(decodeRow(heap[0].head), nil) {
+		if !yield(nameAt(heap[0].head), nil) {
 			return
 		}
 		switch err := heap[0].advance(); err {
@@ -162,19 +176,21 @@ func (s *sorter) merged(yield func(row, error) bool) {
 			heap[0] = heap[len(heap)-1]
 			heap = heap[:len(heap)-1]
 		default:
-			yield(row{}, err)
+			yield(nil, err)
 			return
 		}
 		siftDown(heap)
 	}
 }
 
+func compareRuns(a, b *run) int { return bytes.Compare(nameAt(a.head), nameAt(b.head)) }
+
 // siftDown restores the order of a heap whose first element has changed.
 func siftDown(heap []*run) {
 	for i := 0; ; {
 		least := i
 		for _, child := range []int{2*i + 1, 2*i + 2} {
-			if child < len(heap) && compareRows(heap[child].head, heap[least].head) < 0 {
+			if child < len(heap) && compareRuns(heap[child], heap[least]) < 0 {
 				least = child
 			}
 		}
@@ -186,16 +202,16 @@ func siftDown(heap []*run) {
 	}
 }
 
-// runBuffer is read of a run at once. No row may be longer.
+// runBuffer is read of a run at once. No name may be longer.
 const runBuffer = 1 << 17
 
-// A run is a sorted sequence of rows in the file.
+// A run is a sorted sequence of names in the file.
 type run struct {
 	r    *bufio.Reader
-	head []byte // its first row, in r's buffer
+	head []byte // its first name with its length, in r's buffer
 }
 
-// advance moves to the next row. The error is io.EOF after the last.
+// advance moves to the next name. The error is io.EOF after the last.
 func (r *run) advance() error {
 	if _, err := r.r.Discard(len(r.head)); err != nil {
 		return err
@@ -204,24 +220,9 @@ func (r *run) advance() error {
 	if err != nil {
 		return err // io.EOF exactly at the end, since Peek of 1 byte cannot be
 	}
-	r.head, err = r.r.Peek(2 + int(binary.BigEndian.Uint16(n)) + rowTail)
+	r.head, err = r.r.Peek(2 + int(binary.BigEndian.Uint16(n)))
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	return err
-}
-
-func decodeRow(b []byte) row {
-	k := key(b)
-	name := k[:len(k)-8]
-	i := bytes.IndexByte(name, 0)
-	tail := b[2+len(name):]
-	r := row{
-		path:    string(name[:i]),
-		version: string(name[i+1:]),
-		index:   int64(binary.BigEndian.Uint64(tail)),
-		time:    int64(binary.BigEndian.Uint64(tail[8:])),
-	}
-	copy(r.hashes[:], tail[16:])
-	return r
 }

@@ -28,6 +28,7 @@ type memory struct {
 
 	mu      sync.Mutex
 	entries []log.Entry
+	places  []log.Place
 	hashes  []tlog.Hash
 	pubs    []*log.Publication
 	shown   int // publications that Published and Publications know of
@@ -83,6 +84,12 @@ func (m *memory) append(t testing.TB, rs ...log.Record) {
 			t.Fatal(err)
 		}
 		m.hashes = append(m.hashes, hs...)
+		p := log.Place{At: 2}
+		if i%256 > 0 {
+			p.At = m.places[i-1].At + len(m.entries[i-1].Record.Text()) + 2
+		}
+		copy(p.Leaf[:], hs[0][:])
+		m.places = append(m.places, p)
 		m.entries = append(m.entries, log.Entry{Index: i, Record: r})
 	}
 }
@@ -158,6 +165,37 @@ func (m *memory) Entries(from, to int64) iter.Seq2[log.Entry, error] {
 	}
 }
 
+func (m *memory) Placed(from, to int64) iter.Seq2[log.PlacedEntry, error] {
+	return func(yield func(log.PlacedEntry, error) bool) {
+		i := from
+		for e, err := range m.Entries(from, to) {
+			p := log.PlacedEntry{Entry: e}
+			if err == nil {
+				p.Place = m.place(i)
+			}
+			if !yield(p, err) {
+				return
+			}
+			i++
+		}
+	}
+}
+
+func (m *memory) place(i int64) log.Place {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.places[i]
+}
+
+func (m *memory) EntryAt(i int64, p log.Place) (log.Entry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.places[i] != p {
+		return log.Entry{}, fmt.Errorf("entry %d is at %v, not %v", i, m.places[i], p)
+	}
+	return m.entries[i], nil
+}
+
 // synthetic is a log of n entries that are made as they are read, so that it
 // costs a benchmark neither memory nor much time.
 type synthetic struct {
@@ -209,4 +247,27 @@ func (s *synthetic) Entries(from, to int64) iter.Seq2[log.Entry, error] {
 			}
 		}
 	}
+}
+
+func (s *synthetic) Placed(from, to int64) iter.Seq2[log.PlacedEntry, error] {
+	return func(yield func(log.PlacedEntry, error) bool) {
+		var leaf []byte
+		for e, err := range s.Entries(from, to) {
+			leaf = e.Record.AppendText(append(leaf[:0], 0))
+			sum := sha256.Sum256(leaf)
+			p := log.PlacedEntry{Entry: e, Place: log.Place{At: int(e.Index % 256 * 300)}}
+			copy(p.Leaf[:], sum[:])
+			if !yield(p, err) {
+				return
+			}
+		}
+	}
+}
+
+// EntryAt does not look at the place, which would cost a benchmark too much.
+func (s *synthetic) EntryAt(i int64, _ log.Place) (log.Entry, error) {
+	for e, err := range s.Entries(i, i+1) {
+		return e, err
+	}
+	return log.Entry{}, fmt.Errorf("no entry %d", i)
 }

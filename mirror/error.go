@@ -20,6 +20,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"example.org/sumlog/index"
 	"example.org/sumlog/internal/descriptors"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror/admit"
@@ -128,6 +129,8 @@ func public(err error) *publicError {
 	case descriptors.Short(err):
 		// Before all that it may have kept from being found out.
 		return &publicError{http.StatusServiceUnavailable, "the server is short of files or memory, try again in a moment", soon}
+	case errors.Is(err, index.ErrDamaged):
+		return &publicError{http.StatusServiceUnavailable, "the server's index is damaged and is being made again from the log, try again in some minutes", later}
 	case errors.As(err, &mismatch):
 		return &publicError{status: http.StatusBadGateway, text: mismatch.Error()}
 	case errors.As(err, &conflict):

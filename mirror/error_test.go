@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/sumlog/index"
 	"example.org/sumlog/log"
 	"example.org/sumlog/mirror"
 	"example.org/sumlog/mirror/internal/mirrortest"
@@ -57,7 +58,7 @@ func TestMismatchText(t *testing.T) {
 }
 
 func TestBusy(t *testing.T) {
-	for err, status := range map[error]int{log.ErrBusy: 503, log.ErrClosed: 503, &log.ConflictError{}: 502, errors.New("x"): 500, os.ErrNotExist: 500} {
+	for err, status := range map[error]int{log.ErrBusy: 503, index.ErrDamaged: 503, log.ErrClosed: 503, &log.ConflictError{}: 502, errors.New("x"): 500, os.ErrNotExist: 500} {
 		w := newWorld(t)
 		w.simple("example.com/a", "v1.0.0")
 		w.log.Fail(fmt.Errorf("append: %w", err))

@@ -265,6 +265,39 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// A write-ahead log that was written back and then lost its end leaves a mixture: it
+// is read, and what stood behind it is in the database already.
+func TestMixture(t *testing.T) {
+	m := newMemory(t, "sum.example.com")
+	path := filepath.Join(t.TempDir(), "index.db")
+	x := open(t, path, m)
+	for _, p := range grow(t, m, 120, 3, time.Second) {
+		if err := x.Publish(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.tidy(maxWALPages)
+	want := wantDump(t, m)
+	fi, err := os.Stat(path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	const cuts = 25
+	for i := range cuts {
+		cut := copyDB(t, path)
+		if err := os.Truncate(cut+"-wal", fi.Size()*int64(i)/cuts); err != nil {
+			t.Fatal(err)
+		}
+		if reopen(t, cut, m, want) {
+			made++
+		}
+	}
+	if made == 0 {
+		t.Error("no mixture was noticed")
+	}
+}
+
 // Readers that sit on an old state, idle or busy, must not make the write-ahead
 // log grow for ever.
 func TestWALBounded(t *testing.T) {

@@ -17,19 +17,29 @@
 //
 //	meta     one row: the size up to which the log is indexed, the root there,
 //	         the time of the publication that first had that size, the time of
-//	         the last entry, the log's name, and the digest of entries
-//	entries  one row a module version, in a B-tree by (path, version): index,
-//	         time in microseconds since 1970, and the two hashes, 32 bytes each
+//	         the last entry, the log's name, the seed of the keys, and a CRC-32C
+//	         of all these
+//	names    a table of package buckets with one item an entry, its key the hash of
+//	         path and version: index, time, where in its bundle the entry begins,
+//	         and 4 bytes of its leaf hash
+//	modules  another one, its key the hash of the path and the number of a group of
+//	         64 versions: the rest of that hash, index, time, and version. Groups
+//	         are filled one after the other, so one that is not full is the last
+//	paths    each module's path, in a B-tree, with the CRC-32C of it and the next
+//	         path. A row of the empty path is before the first and after the last
 //	chunks   where the feed's lines are, [chunkLines] to a row: row c is about
 //	         entries c*chunkLines and following. Each row has the time of its
 //	         first entry, by which rows are found, and, with a CRC-32C of its own,
 //	         where its lines begin in their file, their number, length and CRC-32C
 //
-// The digest is the sum modulo 2^64 of the first 8 bytes of each entry's
-// SHA-256; it finds rot, not malice. (path, version) is the primary key and rows
-// are only ever inserted plainly: a second entry of one module version is an
-// error that wraps [log.ErrUnsafe], since then the log itself has broken its
-// promise of one record for a module version.
+// An entry of a name is looked for in the one bucket where it would be, and what is
+// answered is what the log has at the place that the bucket tells, if its leaf hash
+// begins as it must and if it has the name. So hashes are in no index. A second entry
+// of one module version is an error that wraps [log.ErrUnsafe], since then the log
+// itself has broken its promise of one record for a module version.
+//
+// Keys are SHA-256 with a random seed, made anew with each database: who may choose
+// names could else fill one bucket.
 //
 // The time of entry i is the later of the time of the first publication that
 // covers it and the time of entry i-1 plus a microsecond. It depends on the
@@ -68,16 +78,26 @@
 //
 // # What is trusted
 //
-// The Source: its entries are well-formed and its publications are those of one
-// archive. (Duplicates are refused all the same.) The database is not trusted at
-// Open: it is read whole and compared with its digest and checksums, since a row
-// that rotted away would let the log accept a second record for its module
-// version. Lines are not read then, since no page trusts them. If the database is
-// damaged, of another schema, of another log or archive, or ahead of the Source,
-// or its lines are gone, both are made again; so it is when too far behind for
-// insertion in arrival order to pay. While running, SQLite and the file system
-// are trusted. Readers map the file into memory: a page that the disk cannot
-// read then ends the process instead of giving an error.
+// The Source: its entries are well-formed, EntryAt compares what it reads, and its
+// publications are those of one archive. (Duplicates are refused all the same.)
+//
+// Of the database nothing is trusted, at a start or later: each answer is proven by
+// the rows that it comes from, and that something is absent by the whole row in which
+// it would be. So a start reads the state and compares it with the archive, whatever
+// the size of the log, and rot that comes while the index is open does no more harm
+// than rot from before. What cannot be proven is the error [ErrDamaged], never an
+// absence, and with it the database loses its name, durably, so that no start uses it
+// again; it is made again in the background and takes the place of the damaged one
+// once it has all that was applied. Until then the damaged one answers what it can
+// prove. Beyond this are a row whose CRC-32C is right by chance, one in 2^32, and rows
+// of the past put back whole, all of them fitting: no file system does so that keeps
+// what it acknowledged.
+//
+// If at Open the database is damaged, of another schema, of another log or archive,
+// or ahead of the Source, or its lines are gone, both are made again; so they are when
+// too far behind for insertion in arrival order to pay. Lines that rotted are made
+// again one by one, from log and archive, when they are asked for. Readers map the file into memory: a page that the disk
+// cannot read then ends the process instead of giving an error.
 //
 // Requests are not trusted. Whatever they ask costs bounded memory, and never
 // more than one pass over the index; passes over much of it are made one at a

@@ -116,6 +116,13 @@ func (g groupKey) ofGroup(b []byte) bool {
 // errItem is the error of an item that this package cannot have written.
 var errItem = fmt.Errorf("%w: malformed item", buckets.ErrDamaged)
 
+// errAhead is the error of a row that has an entry which is not applied yet. A kill
+// and a write-ahead log that rotted after it was written back leave such a mixture of
+// states.
+func errAhead(index, size int64) error {
+	return fmt.Errorf("%w: it has entry %d and is of size %d", buckets.ErrDamaged, index, size)
+}
+
 // appendInt appends the low n bytes of v, big-endian.
 func appendInt(b []byte, v int64, n int) []byte {
 	for i := n - 1; i >= 0; i-- {
@@ -185,8 +192,8 @@ func entryOf(src Source, item []byte, size int64) (log.Entry, error) {
 	if err != nil {
 		return log.Entry{}, err
 	}
-	if n.index < 0 || n.index >= size {
-		return log.Entry{}, fmt.Errorf("%w: it has entry %d of %d", buckets.ErrDamaged, n.index, size)
+	if n.index >= size {
+		return log.Entry{}, errAhead(n.index, size)
 	}
 	e, err := src.EntryAt(n.index, n.place)
 	e.Time = entryTime(n.time)
@@ -211,7 +218,7 @@ func (r *reader) versionsOf(path string, size int64) (vs []Version, err error) {
 			have++
 			v := parseVersionItem(item)
 			if v.Index >= r.state.size {
-				return nil, fmt.Errorf("%w: it has entry %d of %d", buckets.ErrDamaged, v.Index, r.state.size)
+				return nil, errAhead(v.Index, r.state.size)
 			}
 			if v.Index < size {
 				vs = append(vs, v)
@@ -230,6 +237,7 @@ type inserter struct {
 	chain   *chain
 	names   *buckets.Writer
 	modules *buckets.Writer
+	next    int64 // index of the entry that is inserted
 	item    []byte
 }
 
@@ -275,6 +283,7 @@ func (in *inserter) insert(r *row) error {
 // insertVersion inserts r into the last group of its module.
 func (in *inserter) insertVersion(r *row) error {
 	first := in.seed.moduleKey(r.path)
+	in.next = r.index
 	n, have, err := in.lastGroup(first)
 	if err != nil {
 		return err
@@ -328,12 +337,19 @@ func (in *inserter) lastGroup(first groupKey) (n, have int, err error) {
 func (in *inserter) versions(first groupKey, n int) (have int, err error) {
 	g := first.group(n)
 	b, err := in.modules.Bucket(g.key())
-	for item := range b.With(g.key()) {
-		if g.ofGroup(item) {
-			have++
-		}
+	if err != nil {
+		return 0, err
 	}
-	return have, err
+	for item := range b.With(g.key()) {
+		if !g.ofGroup(item) {
+			continue
+		}
+		if v := parseVersionItem(item); v.Index >= in.next {
+			return 0, errAhead(v.Index, in.next)
+		}
+		have++
+	}
+	return have, nil
 }
 
 // flush writes what has changed. It stops at the first error: with one, SQLite may

@@ -86,7 +86,11 @@ func (s *Spread) Add(key uint64, item []byte) error {
 // next one.
 func (s *Spread) All() iter.Seq2[Bucket, error] {
 	return func(yield func(Bucket, error) bool) {
-		var raw, sorted Bucket
+		most := 0
+		for i := range s.parts {
+			most = max(most, s.parts[i].size())
+		}
+		raw, sorted := make(Bucket, 0, most), make(Bucket, 0, most)
 		var ends []int
 		for i := range s.parts {
 			var err error
@@ -96,7 +100,7 @@ func (s *Spread) All() iter.Seq2[Bucket, error] {
 			}
 			first := uint64(i) << s.shift
 			ends = raw.ends(ends[:0], first, min(s.n-first, 1<<s.shift), s.n)
-			sorted = raw.sort(sorted[:0], ends, first, s.n)
+			sorted = raw.sort(sorted[:len(raw)], ends, first, s.n)
 			begin := 0
 			for _, end := range ends {
 				if !yield(sorted[begin:end], nil) {
@@ -108,11 +112,20 @@ func (s *Spread) All() iter.Seq2[Bucket, error] {
 	}
 }
 
-// load appends the items of p to b.
+// size returns how many bytes the items of p are.
+func (p *part) size() int {
+	n := len(p.buf)
+	for _, piece := range p.pieces {
+		n += piece.size
+	}
+	return n
+}
+
+// load appends the items of p to b, which has room for them.
 func (s *Spread) load(b Bucket, p *part) (Bucket, error) {
 	for _, piece := range p.pieces {
 		at := len(b)
-		b = slices.Grow(b, piece.size)[:at+piece.size]
+		b = b[:at+piece.size]
 		if _, err := s.f.ReadAt(b[at:], piece.at); err != nil {
 			return nil, err
 		}
@@ -139,9 +152,8 @@ func (b Bucket) ends(ends []int, first, count, n uint64) []int {
 	return ends
 }
 
-// sort returns the items of b sorted into buckets with these ends, in to's memory.
+// sort fills to with the items of b, sorted into buckets with these ends.
 func (b Bucket) sort(to Bucket, ends []int, first, n uint64) Bucket {
-	to = slices.Grow(to, len(b))[:len(b)]
 	at := make([]int, len(ends))
 	copy(at[1:], ends)
 	for len(b) > 0 {

@@ -95,9 +95,8 @@
 //
 // If at Open the database is damaged, of another schema, of another log or archive,
 // or ahead of the Source, or its lines are gone, both are made again; so they are when
-// too far behind for insertion in arrival order to pay. Readers map the database into
-// memory: a page that the disk cannot read then ends the process instead of giving an
-// error.
+// too far behind for insertion in arrival order to pay. A page that the disk cannot
+// read is damage too.
 //
 // Requests are not trusted. Whatever they ask costs bounded memory, and never
 // more than one pass over the index; passes over much of it are made one at a

@@ -114,9 +114,10 @@ type reader struct {
 }
 
 func openReader(path string) (*reader, error) {
-	// With the file in memory maps, the page caches of connections hold only
-	// what is still in the write-ahead log.
-	c, err := sqlite.Open(path, "ro", "mmap_size=2147418112", "cache_size=-512", "temp_store=MEMORY")
+	// No memory maps: a page that the disk cannot read would end the process, and
+	// the next one, instead of being an error. The page cache has room for what
+	// lies above the leaves of the tables.
+	c, err := sqlite.Open(path, "ro", "mmap_size=0", "cache_size=-2048", "temp_store=MEMORY")
 	if err != nil {
 		return nil, err
 	}

@@ -164,7 +164,7 @@ func (r *rotting) before(t *testing.T, what string) (noticed bool) {
 func flips(n, step int) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		if os.Getenv("CI") != "true" {
-			step = max(1, 8*n/150)
+			step = max(1, 8*n/100)
 		}
 		for bit := rand.IntN(step); bit < 8*n; bit += step {
 			if !yield(bit + rand.IntN(min(step, 8*n-bit))) {
@@ -200,6 +200,11 @@ func TestRotBefore(t *testing.T) {
 			for at := 0; at < len(b); at += pageSize {
 				damage(fmt.Sprintf("page %d zeroed", at/pageSize), at, make([]byte, min(pageSize, len(b)-at)))
 			}
+			r.restore(t)
+			if err := os.Truncate(r.path+suffix, int64(len(b)/3)); err != nil {
+				t.Fatal(err)
+			}
+			r.before(t, "index.db"+suffix+", cut")
 			t.Logf("killed %v: of %d damages of index.db%s %d were noticed", killed, tries, suffix, noticed)
 			if !killed && noticed < tries/20 {
 				t.Error("these are too few")
@@ -248,6 +253,11 @@ func TestRotWhileOpen(t *testing.T) {
 			for at := 0; at < len(b); at += pageSize {
 				damage(fmt.Sprintf("page %d zeroed", at/pageSize), at, make([]byte, min(pageSize, len(b)-at)))
 			}
+			if err := os.Truncate(r.path+suffix, int64(len(b)/3)); err != nil {
+				t.Fatal(err)
+			}
+			damage("cut", 0, nil)
+			writeAt(t, r.path+suffix, 0, b)
 			t.Logf("killed %v: of %d damages of index.db%s %d led to errors", killed, tries, suffix, failed)
 			if !killed && failed < tries/20 {
 				t.Error("these are too few")

@@ -123,11 +123,11 @@ func TestSeenMissing(t *testing.T) {
 		q, ws := start(t, twoOfThree)
 		ws[0].badView = down
 		ws[1].badView = func(w http.ResponseWriter, r *http.Request) {
-			time.Sleep(3 * time.Second)
+			time.Sleep(2500 * time.Millisecond)
 			down(w, r)
 		}
 		ws[2].badView = hang
-		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 2900*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
 		var told []string
@@ -136,7 +136,7 @@ func TestSeenMissing(t *testing.T) {
 		}); !errors.Is(err, ErrQuorum) {
 			t.Error(err)
 		}
-		if want := []string{"3s a: unreachable; b: unreachable"}; !slices.Equal(told, want) {
+		if want := []string{"2.5s a: unreachable; b: unreachable"}; !slices.Equal(told, want) {
 			t.Errorf("told %q, want %q", told, want)
 		}
 	})

@@ -63,6 +63,16 @@ func (l *Log) holdPlaces() (err error) {
 	return unsafeState(err)
 }
 
+// heldPlaces reports whether all of them still hold what they held.
+func (l *Log) heldPlaces() error {
+	for _, p := range l.places {
+		if err := p.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // unmoved reports whether the directory, its lock, tree and archive are those that
 // were locked and checked, and the guard is the one that this process wrote or read
 // last. It is asked before each signature: after it, a copy of the directory, or who
@@ -71,10 +81,8 @@ func (l *Log) holdPlaces() (err error) {
 // The guard gets a new file with each write, so its lock and its text say which it
 // is.
 func (l *Log) unmoved() error {
-	for _, p := range l.places {
-		if err := p.check(); err != nil {
-			return err
-		}
+	if err := l.heldPlaces(); err != nil {
+		return err
 	}
 	text, err := os.ReadFile(l.guardPath)
 	switch {

@@ -71,7 +71,8 @@
 // In the data directory, with what its loss means:
 //
 //	key                        the signing key, mode 0600; the log ends
-//	guard                      the largest tree ever signed; the log refuses to start
+//	guard                      the largest tree ever signed; the log refuses to start until
+//	                           RenewGuard has made it again
 //	lock                       held while a process has the directory open
 //	log/                       Tessera's tree: tile/, .state/; the log ends
 //	checkpoints/archive.jsonl  the archive; the log refuses to start
@@ -87,15 +88,17 @@
 // each signature, and at every start, tiles, bundles, Tessera's state, archive
 // and guard must agree, or nothing is signed ([ErrUnsafe]). An older copy of the
 // whole directory is not noticed unless the guard is kept elsewhere or there are
-// witnesses.
+// witnesses. Before each signature, too, directory, tree, archive and locks must be
+// the files that were opened, and the guard the one that was written last: who moves
+// them away and puts a copy there ends the log.
 //
 // # After a crash
 //
 // Killed before an append returned: the entry is in the log or not; the next
 // append of the same record finds out. Killed between guard and archive: the
 // guard is ahead of the archive, and the start publishes at least the guard's
-// size. A torn archive line is cut off. Temporary files at the right edge are
-// swept.
+// size. A torn archive line is cut off. Temporary files at the right edge, and
+// those of the guard wherever it is, are swept.
 package log
 
 import (
@@ -243,17 +246,14 @@ const checkTries = 10
 // that a process can be working on the directory meanwhile, see [InUse]. It returns
 // the newest publication.
 func Check(c Config) (name string, p *Publication, err error) {
-	root, err := os.OpenRoot(c.Dir)
+	root, err := openRoot(c.Dir)
 	if err != nil {
 		return "", nil, err
 	}
 	defer root.Close()
-	if !holdsLog(root) {
-		return "", nil, noLog()
-	}
 	for range checkTries {
 		l := newLog(c, root)
-		err = l.look()
+		err = l.look(c.Auditors)
 		if err == nil {
 			return l.Name(), l.Published(), nil
 		}
@@ -264,9 +264,12 @@ func Check(c Config) (name string, p *Publication, err error) {
 	return "", nil, fmt.Errorf("the log grew while it was looked at, %d times; the last look: %v", checkTries, err)
 }
 
-// look is preflight of a log that is not to be opened.
-func (l *Log) look() error {
+// look checks what open checks, of a log that is not to be opened.
+func (l *Log) look(auditors []*checkpoint.Key) error {
 	err := l.preflight(os.O_RDONLY)
+	if err == nil {
+		err = l.openAudited(auditors)
+	}
 	if l.archive != nil {
 		l.archive.f.Close()
 	}
@@ -295,13 +298,9 @@ func InUse(dir string) (bool, error) {
 }
 
 func open(c Config, flag int) (*Log, error) {
-	root, err := os.OpenRoot(c.Dir)
+	root, err := openRoot(c.Dir)
 	if err != nil {
 		return nil, err
-	}
-	if isMarked(root) {
-		root.Close()
-		return nil, fmt.Errorf("%s: %w", c.Dir, ErrBackup)
 	}
 	l := newLog(c, root)
 	if err = l.lock(c.Guard); err == nil {
@@ -320,12 +319,25 @@ func open(c Config, flag int) (*Log, error) {
 	return l, nil
 }
 
-// lock takes the locks of the directory and of a guard outside it. A directory
-// that holds nothing of a log gets no lock file: init wants it empty.
-func (l *Log) lock(guard string) error {
-	if !holdsLog(l.root) {
-		return noLog()
+// openRoot opens the directory of a log that may be signed in: no backup.
+func openRoot(dir string) (*os.Root, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
 	}
+	if isMarked(root) {
+		root.Close()
+		return nil, fmt.Errorf("%s: %w", dir, ErrBackup)
+	}
+	if !holdsLog(root) {
+		root.Close()
+		return nil, &fs.PathError{Op: "open", Path: filepath.Join(dir, keyFile), Err: fs.ErrNotExist}
+	}
+	return root, nil
+}
+
+// lock takes the locks of the directory and of a guard outside it.
+func (l *Log) lock(guard string) error {
 	unlock, err := durable.Lock(l.root, lockFile)
 	if err != nil {
 		return err
@@ -342,10 +354,8 @@ func (l *Log) lock(guard string) error {
 	return nil
 }
 
-// noLog is the error of a directory that holds none.
-func noLog() error { return &fs.PathError{Op: "open", Path: keyFile, Err: fs.ErrNotExist} }
-
-// holdsLog reports whether a directory has any part of a log.
+// holdsLog reports whether a directory has any part of a log. One that has none
+// gets no lock file: init wants it empty.
 func holdsLog(root *os.Root) bool {
 	for _, name := range []string{keyFile, guardFile, treeDir, archiveFile} {
 		if _, err := root.Lstat(name); err == nil {

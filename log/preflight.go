@@ -32,11 +32,8 @@ func (l *Log) preflight(flag int) error {
 	if l.signer, err = readKey(l.root); err != nil {
 		return unsafeState(err)
 	}
-	if l.guard, err = readGuard(l.guardPath); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: the guard %s is missing: without it nothing tells whether this is the newest copy of the log", ErrUnsafe, l.guardPath)
-		}
-		return unsafeState(err)
+	if l.guard, err = needGuard(l.guardPath); err != nil {
+		return err
 	}
 	if l.guard.name != l.Name() {
 		return fmt.Errorf("%w: the guard %s belongs to the log %s, the key to %s", ErrUnsafe, l.guardPath, l.guard.name, l.Name())

@@ -236,9 +236,9 @@ func sourceGuard(root *os.Root, file, name string) (*guard, error) {
 	if file == "" {
 		file = filepath.Join(root.Name(), guardFile)
 	}
-	g, err := readGuard(file)
+	g, err := needGuard(file)
 	if err != nil {
-		return nil, unsafeState(err)
+		return nil, err
 	}
 	if g.name != name {
 		return nil, fmt.Errorf("%w: the guard %s belongs to the log %s, the key to %s", ErrUnsafe, file, g.name, name)

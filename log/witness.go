@@ -146,19 +146,25 @@ func (l *Log) consult() error {
 	if l.witnesses == nil || l.consulted {
 		return nil
 	}
+	_, err := l.ask()
+	l.consulted = err == nil
+	return err
+}
+
+// ask asks the witnesses what they have seen, and compares it.
+func (l *Log) ask() ([]quorum.Seen, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, min(l.round, maxConsult))
 	defer cancel()
 	seen, missing := l.witnesses.Seen(ctx, func(e *quorum.MissingError) { l.interrupt(noQuorum(e)) })
 	// One that shows this is enough, even if the others do not answer.
 	for _, s := range seen {
 		if err := l.remembers(s.Checkpoint.Tree()); errors.Is(err, ErrAhead) {
-			return l.contradicted("witness "+s.Witness, s.Note, l.archive.last.Load().Checkpoint)
+			return nil, l.contradicted("witness "+s.Witness, s.Note, l.archive.last.Load().Checkpoint)
 		} else if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	l.consulted = missing == nil
-	return missing
+	return seen, missing
 }
 
 // remembers returns ErrAhead if a tree that this log's key has signed is none of

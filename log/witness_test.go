@@ -183,6 +183,12 @@ func openWitnessed(t *testing.T, dir string, k int, evidence func(string, []byte
 // witnessedConfig is that of a log under a policy that wants k of the witnesses.
 func witnessedConfig(t *testing.T, dir string, k int, ws ...*witness) Config {
 	t.Helper()
+	return Config{Dir: dir, Logger: testLogger(t), Witnesses: newQuorum(t, dir, k, ws...), Interval: 10 * time.Millisecond}
+}
+
+// newQuorum returns the witnesses of the log in dir under a policy that wants k.
+func newQuorum(t *testing.T, dir string, k int, ws ...*witness) *quorum.Quorum {
+	t.Helper()
 	var text strings.Builder
 	group := fmt.Sprintf("group g %d", k)
 	for i, w := range ws {
@@ -205,7 +211,7 @@ func witnessedConfig(t *testing.T, dir string, k int, ws ...*witness) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{Dir: dir, Logger: testLogger(t), Witnesses: q, Interval: 10 * time.Millisecond}
+	return q
 }
 
 func mustStartWitnessed(t *testing.T, dir string, k int, ws ...*witness) *Log {

@@ -17,8 +17,9 @@ import (
 	"example.org/sumlog/log"
 )
 
-// Names below the data directory that are not the log's.
+// Names below the data directory; all but the guard's are not the log's.
 const (
+	guardFile   = "guard"
 	indexFile   = "index.db"
 	mirrorDir   = "mirror"
 	upstreamDir = "upstream"
@@ -60,12 +61,25 @@ func hintOpen(err error, dir string) error {
 		return cli.Hint(err, "make a data directory of it with sumlog restore %s -dir DIR, or look at it with sumlog serve -read-only -dir %s", dir, dir)
 	case errors.Is(err, durable.ErrLocked):
 		return cli.Hint(err, "a sumlog process is working on it, one at a time; sumlog check -dir %s works beside it", dir)
+	case errors.Is(err, log.ErrUnwritable):
+		return cli.Hint(err, "nothing was signed, and nothing is known to be wrong with what is there: look at its mount, owner and flags")
+	case noGuard(err) != "":
+		return cli.Hint(err, "%s may be the newest copy there is: restore no older one in its place. Look for the guard first (is its disk mounted?); "+
+			"if it is lost, sumlog guard renew -dir %s -guard %s checks everything and makes it again", dir, dir, noGuard(err))
 	case errors.Is(err, log.ErrUnsafe):
-		return cli.Hint(err, "nothing was signed; do not delete anything: restore from a backup, or look at what changed")
+		return cli.Hint(err, "nothing was signed; do not delete anything, and put no older copy in its place: look at what changed")
 	case errors.Is(err, os.ErrNotExist):
 		return cli.Hint(fmt.Errorf("%s holds no log: %w", dir, err), "create one with sumlog init -dir %s -name NAME", dir)
 	}
 	return err
+}
+
+// noGuard returns the path of the guard that err says is missing or damaged.
+func noGuard(err error) string {
+	if e, ok := errors.AsType[*log.NoGuardError](err); ok {
+		return e.Path
+	}
+	return ""
 }
 
 // hintAhead adds what is left to do about a log whose key has signed more than

@@ -36,7 +36,7 @@ func init() {
 		Intro: intro,
 		Outro: outro,
 		Commands: []*command{
-			cmdInit, cmdServe, cmdEnv, cmdCheck, cmdRebuild, cmdImport, cmdBackup, cmdRestore,
+			cmdInit, cmdServe, cmdEnv, cmdCheck, cmdRebuild, cmdImport, cmdBackup, cmdRestore, cmdGuard,
 		},
 		Settings: settings,
 		New:      func(c *cli.Call) *call { return &call{Call: c} },

@@ -2,8 +2,6 @@
 // Use of this source code is governed by a BSD-style
 // license that can be found in the LICENSE file.
 
-//go:build cgo
-
 package main
 
 import (
@@ -44,10 +42,9 @@ func (c *call) openSigning(interval time.Duration, logger *slog.Logger) (*log.Lo
 	if err != nil {
 		return nil, hintOpen(err, c.opts.dir)
 	}
-	if q == nil && cosigned(l.Published().Checkpoint) {
+	if err := needPolicy(q, l.Name(), l.Published()); err != nil {
 		l.Close()
-		return nil, cli.Usagef("%s was published with cosignatures, and no -witness-policy is given", l.Name()).
-			Hint("clients may ask for them; a policy of the one line \"quorum none\" publishes without")
+		return nil, err
 	}
 	c.witnesses = q
 	return l, nil
@@ -61,6 +58,15 @@ func (c *call) checkCosigners() error {
 	}
 	_, err := c.readPolicy()
 	return err
+}
+
+// needPolicy refuses to do without witnesses what was done with them.
+func needPolicy(q *quorum.Quorum, name string, p *log.Publication) error {
+	if q != nil || !cosigned(p.Checkpoint) {
+		return nil
+	}
+	return cli.Usagef("%s was published with cosignatures, and no -witness-policy is given", name).
+		Hint("clients may ask for them; a policy of the one line \"quorum none\" publishes without")
 }
 
 // openQuorum returns the witnesses of the policy, nil if there is none.

@@ -31,7 +31,8 @@
 // A redirect leads to a host that the operator named, or to a public address,
 // never into the network around this server; and another host than the first
 // gets neither credentials nor a Referer. What such a host says in words is not
-// passed on. See package outbound.
+// passed on, and nothing that holds a password that was sent. See package outbound,
+// and for where credentials come from package netrc.
 //
 // An upstream that is busy or broken is asked up to three times, unless it
 // says when to come back and that is not soon. Whatever it did wrong comes back

@@ -244,6 +244,7 @@ func (f *follower) follow(ctx context.Context) error {
 
 // round audits, and cosigns if all is sound.
 func (f *follower) round(ctx context.Context) error {
+	f.cfg.HTTP.Forgive()
 	s, err := site.Open(ctx, site.Config{HTTP: f.cfg.HTTP, URL: f.cfg.URL, Key: f.cfg.Key})
 	if err != nil {
 		return err

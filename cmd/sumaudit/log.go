@@ -121,6 +121,8 @@ func runLog(ctx context.Context, c *call) error {
 	if c.log.watch {
 		return c.watchLog(ctx, cfg)
 	}
+	cfg.HTTP = c.newHTTP()
+	defer cfg.HTTP.Close()
 	meters := &meters{c: c, logger: cfg.Logger}
 	cfg.Progress = meters.set
 	res, err := audit.Run(ctx, cfg)
@@ -172,6 +174,9 @@ func (c *call) auditConfig(ctx context.Context) (cfg audit.Config, err error) {
 	}
 	return cfg, c.publicDatabase(ctx, &cfg)
 }
+
+// httpConfig is how logs are read. Tests have less patience.
+var httpConfig = tlogclient.HTTPConfig{UserAgent: "sumaudit/1", Patience: audit.Patience}
 
 // checkURL reports why nothing could be read from where.
 func checkURL(where string) error {

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"example.org/sumlog/internal/checkpoint"
@@ -75,7 +76,9 @@ func (c *call) credentials() *netrc.Finder {
 
 // newHTTP returns a reader of what the command line names.
 func (c *call) newHTTP() *tlogclient.HTTP {
-	return tlogclient.NewHTTP(tlogclient.HTTPConfig{UserAgent: "sumaudit/1", Credentials: c.credentials()})
+	config := httpConfig
+	config.Credentials = c.credentials()
+	return tlogclient.NewHTTP(config)
 }
 
 // logKey returns the key that -vkey names.

@@ -32,6 +32,13 @@ type HTTPConfig struct {
 
 	// Credentials has the user and password for URLs without. Nil: none.
 	Credentials *netrc.Finder
+
+	// Patience is for how long, in all, a host may keep its readers waiting for
+	// nothing: in exchanges that fail for a reason that may pass, in bodies below the
+	// least rate, and by asking to come back later. Then it is asked no more, and the
+	// error is an ErrImpatient. Answers that come in time make up for it. Default:
+	// for ever.
+	Patience time.Duration
 }
 
 // An HTTP reads from logs. It is safe for concurrent use and meant to be shared
@@ -43,6 +50,7 @@ type HTTP struct {
 	transport *http.Transport
 	timeout   time.Duration
 	agent     string
+	patience  patience
 
 	credentials *netrc.Finder
 }
@@ -52,7 +60,10 @@ func NewHTTP(c HTTPConfig) *HTTP {
 	dialer := outbound.NewDialer(0)
 	t := dialer.Transport()
 	t.MaxIdleConnsPerHost, t.MaxConnsPerHost = 8, 16
-	h := &HTTP{&http.Client{Transport: t, CheckRedirect: checkRedirect}, dialer, t, c.Timeout, c.UserAgent, c.Credentials}
+	h := &HTTP{
+		client: &http.Client{Transport: t, CheckRedirect: checkRedirect}, dialer: dialer, transport: t,
+		timeout: c.Timeout, agent: c.UserAgent, patience: patience{most: c.Patience}, credentials: c.Credentials,
+	}
 	if h.timeout == 0 {
 		h.timeout = 30 * time.Second
 	}
@@ -64,6 +75,14 @@ func NewHTTP(c HTTPConfig) *HTTP {
 
 // Close closes idle connections. What is under way goes on.
 func (h *HTTP) Close() { h.transport.CloseIdleConnections() }
+
+// Forgive forgets for how long hosts have kept readers waiting. It is for who begins
+// anew after a while.
+func (h *HTTP) Forgive() {
+	h.patience.mu.Lock()
+	defer h.patience.mu.Unlock()
+	clear(h.patience.lost)
+}
 
 const maxRedirects = 3
 
@@ -155,6 +174,20 @@ func (h *HTTP) Copy(ctx context.Context, u *url.URL, limit int64, w io.Writer) (
 // exchange asks for u and has read read the body, decompressed, in time: all of it
 // within the timeout, or at a pace.
 func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64, pace *outbound.Pace, read func(_ *http.Response, body io.Reader) error) error {
+	if err := h.patience.left(u.Host); err != nil {
+		return fmt.Errorf("%s: %w", u.Redacted(), err)
+	}
+	m := &meter{}
+	start := time.Now()
+	err := h.timed(ctx, u, limit, pace, m, read)
+	if ctx.Err() == nil {
+		h.patience.waited(u.Host, time.Since(start), m.slow(), err)
+	}
+	return err
+}
+
+// timed is exchange for who has patience left, with a body that m reads.
+func (h *HTTP) timed(ctx context.Context, u *url.URL, limit int64, pace *outbound.Pace, m *meter, read func(_ *http.Response, body io.Reader) error) error {
 	caller := ctx
 	ctx, cancel := context.WithCancelCause(caller)
 	defer cancel(nil)
@@ -164,11 +197,12 @@ func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64, pace *outb
 	})
 	defer timer.Stop()
 	body := func(r io.Reader) io.Reader {
-		if pace == nil {
-			return r
+		if pace != nil {
+			timer.Stop()
+			r = outbound.NewBody(r, *pace, cancel)
 		}
-		timer.Stop()
-		return outbound.NewBody(r, *pace, cancel)
+		m.r = r
+		return m
 	}
 	h.dialer.Name(u)
 	err := h.ask(ctx, u, limit, body, read)

@@ -72,7 +72,7 @@ func passes(err error) bool {
 	if e, ok := errors.AsType[*StatusError](err); ok {
 		return e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests || e.Status >= 500
 	}
-	for _, lasting := range []error{fs.ErrNotExist, fs.ErrInvalid, ErrTooLarge, errRule, gzip.ErrHeader, gzip.ErrChecksum, context.Canceled} {
+	for _, lasting := range []error{fs.ErrNotExist, fs.ErrInvalid, ErrTooLarge, ErrImpatient, errRule, gzip.ErrHeader, gzip.ErrChecksum, context.Canceled} {
 		if errors.Is(err, lasting) {
 			return false
 		}

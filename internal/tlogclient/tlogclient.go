@@ -27,7 +27,8 @@
 // signed, with the origin expected; of its tree only what hashes to it is ever
 // returned, tiles being checked against their parents up to the root. A log can
 // answer anything else, for ever or not at all: every answer has a limit in
-// bytes, before and after decompression, and a limit in time; only status 200
+// bytes, before and after decompression, and a limit in time, and all that a host
+// says together has one for who sets it ([HTTPConfig].Patience); only status 200
 // is an answer; a redirect to another host is not followed, so that a log cannot
 // make its readers ask within their own network.
 //

@@ -33,7 +33,9 @@
 //
 // The key, and the state directory as package state says. Of what the authority
 // says only that counts which hashes to what the key signed; the rest is held
-// against it. All answers have limits in bytes and in time.
+// against it. All answers have limits in bytes and in time, and so has waiting for
+// all of them together: a server that drips each of many answers is given up after a
+// while, and the checks that are left could not be made.
 //
 // # Again
 //
@@ -110,11 +112,15 @@ type Result struct {
 	Vanished []string
 }
 
+// Patience is for how long, in all, a host may keep an audit waiting for nothing: it
+// has many requests under way at once, each of which is tried several times.
+const Patience = 30 * time.Minute
+
 // Run audits a log. The error says why an audit did not come to its end; what was
 // found until then is in the result, which is never nil.
 func Run(ctx context.Context, c Config) (*Result, error) {
 	if c.HTTP == nil {
-		c.HTTP = tlogclient.NewHTTP(tlogclient.HTTPConfig{UserAgent: "sumaudit/1"})
+		c.HTTP = tlogclient.NewHTTP(tlogclient.HTTPConfig{UserAgent: "sumaudit/1", Patience: Patience})
 		defer c.HTTP.Close()
 	}
 	if c.Logger == nil {

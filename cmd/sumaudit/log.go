@@ -72,7 +72,8 @@ var logSettings = []cli.Setting[*call]{
 	{
 		Name: "sample", Value: "N",
 		Usage: "of how many records the bytes are fetched and hashed again: a number,\n" +
-			"all, or none. The next run goes on where this one ends (default " + defaultSample + ")",
+			"all, or none. The next run goes on where this one ends (default " + defaultSample + ");\n" +
+			"with -watch, all are those that were not fetched before",
 		Bind: cli.Text(func(c *call) *string { return &c.log.sample }, defaultSample),
 	},
 	{

@@ -17,6 +17,7 @@ import (
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit"
 	"example.org/sumlog/witness/audit/report"
+	"example.org/sumlog/witness/audit/state"
 )
 
 // maxPause bounds the time between two looks at a log that cannot be audited, if
@@ -34,8 +35,20 @@ func (c *call) watchLog(ctx context.Context, cfg audit.Config) error {
 	defer stop()
 	meters := &meters{c: c, logger: cfg.Logger}
 	cfg.Progress = meters.set
+	cfg.OnlyNew = true
+	if cfg.State == "" {
+		memory, err := state.Open("", cfg.Key)
+		if err != nil {
+			return err
+		}
+		defer memory.Close()
+		cfg.Memory = memory
+	}
+	cfg.HTTP = tlogclient.NewHTTP(httpConfig)
+	defer cfg.HTTP.Close()
 	last, failures := "", 0
 	for {
+		cfg.HTTP.Forgive()
 		res, err := audit.Run(ctx, cfg)
 		meters.end()
 		if ctx.Err() != nil {

@@ -43,7 +43,10 @@
 // wrong with entries is kept with it and reported again: they are signed, and stay.
 // So are heads that exclude each other. What services answered wrongly is not: they
 // may have been repaired. But after such an audit, and one that could not compare all
-// tiles or the feed, the next begins where that one began, to find what was not.
+// tiles or the feed, the next begins where that one began, to find what was not. So does
+// one of all records that asks only for those that are new ([Config].OnlyNew): those of
+// which nothing was wrong, and all could be had, are not asked for again. What changes
+// at a service behind that is for other audits to find.
 //
 // # What a crash leaves
 //
@@ -59,6 +62,7 @@ import (
 	"example.org/sumlog/internal/policy"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit/report"
+	"example.org/sumlog/witness/audit/state"
 )
 
 // A Config says what is audited, and how. URL and Key are required.
@@ -71,6 +75,10 @@ type Config struct {
 	// and evidence goes to the working directory.
 	State string
 
+	// Memory is an open state without a directory, to remember in from one audit of
+	// this process to the next. Run does not close it. Only without State.
+	Memory *state.State
+
 	Policy *policy.Policy // nil: no cosignature is asked for
 	MaxAge time.Duration  // of the cosignatures; 0: any
 
@@ -81,6 +89,10 @@ type Config struct {
 	// Sample is the number of records whose lookups and bytes are asked for: 0
 	// none, -1 all. The next audit goes on behind them.
 	Sample int
+
+	// OnlyNew has an audit of all records (Sample -1) ask for those alone that no
+	// audit of all has found sound before.
+	OnlyNew bool
 
 	Public    *checkpoint.Key // another database, to compare records with; nil: none
 	PublicURL string

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -53,8 +54,8 @@ func (r *rig) intercepted(path string) []byte {
 	return r.before(path)
 }
 
-func newRig(t *testing.T) *rig {
-	a := testauthority.New(testauthority.Config{})
+func newRig(t *testing.T, sizes ...int64) *rig {
+	a := testauthority.New(testauthority.Config{Sizes: sizes})
 	r := &rig{Authority: a, t: t}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if body := r.intercepted(req.URL.Path); body != nil {
@@ -458,5 +459,82 @@ func TestLongArchive(t *testing.T) {
 	res := r.audit(report.OK)
 	if d := check(t, res, "A2"); !strings.Contains(d.Skipped, "only 2 lines") {
 		t.Errorf("%+v", d)
+	}
+}
+
+// TestOnlyNew counts what audits of all records ask for, one after the other, in one
+// process and over restarts.
+func TestOnlyNew(t *testing.T) {
+	for _, kept := range []string{"state", "memory"} {
+		r := newRig(t, 5, 20, 40, 60)
+		r.c.Sample, r.c.OnlyNew, r.c.Require = -1, true, []string{"B3", "B5", "D1", "D3", "D4", "V1", "V2"}
+		if kept == "memory" {
+			memory, err := state.Open("", r.c.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer memory.Close()
+			r.c.State, r.c.Memory = "", memory
+		}
+		var mu sync.Mutex
+		var asked []string // bytes, lists, lookups
+		entries := 0       // files of them, of which some are read to compare the feed with
+		r.intercept(func(path string) []byte {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, part := range []string{"/lookup/", "/@v/", "/@latest", "/tile/8/data/"} {
+				if strings.Contains(path, part) {
+					asked = append(asked, path)
+				}
+			}
+			if strings.Contains(path, "/tile/entries/") {
+				entries++
+			}
+			return nil
+		})
+		round := func(want report.Result, kinds ...string) []string {
+			t.Helper()
+			asked, entries = nil, 0
+			r.audit(want, kinds...)
+			return asked
+		}
+		if n := len(round(report.OK)); n < 60*8 {
+			t.Errorf("%s: %d requests at first", kept, n)
+		}
+		if again := round(report.OK); len(again) > 0 || entries > 15 {
+			t.Errorf("%s: nothing is new, and %d requests: %.50q", kept, len(again)+entries, again)
+		}
+		r.Grow(1)
+		r.Publish()
+		m := r.Module(60)
+		fresh := round(report.OK)
+		if n := len(fresh); n < 10 || n > 15 || entries > 20 {
+			t.Errorf("%s: one record is new, and %d requests: %.50q", kept, n+entries, fresh)
+		}
+		for _, path := range fresh {
+			if !strings.Contains(path, m.V) && !strings.Contains(path, "/@v/list") && !strings.Contains(path, "/000.p/61") {
+				t.Errorf("%s: asked for %s again", kept, path)
+			}
+		}
+		// What is wrong is looked for until it is right.
+		r.Grow(1)
+		r.Publish()
+		m = r.Module(61)
+		r.Tamper(func(path string, _ url.Values, status int, body []byte) (int, []byte) {
+			if strings.HasSuffix(path, "@v/"+m.V+".mod") && strings.Contains(path, strings.ToLower(m.Path[len(m.Path)-3:])) {
+				body = []byte("module other\n")
+			}
+			return status, body
+		})
+		for range 2 {
+			if n := len(round(report.Misbehaviour, "E11")); n == 0 || n > 20 {
+				t.Errorf("%s: %d requests where one record is new", kept, n)
+			}
+		}
+		r.Mend()
+		round(report.OK)
+		if again := round(report.OK); len(again) > 0 {
+			t.Errorf("%s: nothing is new, and %d requests", kept, len(again))
+		}
 	}
 }

@@ -39,8 +39,14 @@ func (r *run) evidence(e *evidence.Evidence) (string, error) {
 // service was wrong, or a check not made that the next audit would not make again:
 // it begins where this one did, and finds what was not repaired.
 func (r *run) keep(next int64) error {
-	again := false
+	again, all := false, r.begin.All
+	if r.c.Sample < 0 {
+		all = r.tree.Size
+	}
 	for _, d := range r.report.Checks() {
+		if d.Result == report.Failed {
+			all = r.begin.All // what could not be had is asked for again
+		}
 		switch d.ID {
 		case "A2", "A3", "A4", "B1":
 			if d.Result != report.OK && d.Result != report.Skipped {
@@ -61,7 +67,7 @@ func (r *run) keep(next int64) error {
 		found := entryFindings(merge(r.begin.Found, r.report.Checks()))
 		offers := slices.Concat(r.begin.Offers, r.offered)
 		slices.Sort(offers)
-		err := r.state.SetProgress(progress{r.replayed.Snapshot, next, slices.Compact(offers), found})
+		err := r.state.SetProgress(progress{Snapshot: r.replayed.Snapshot, Next: next, All: all, Offers: slices.Compact(offers), Found: found})
 		if err != nil {
 			return err
 		}

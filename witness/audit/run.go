@@ -56,6 +56,9 @@ type progress struct {
 	Snapshot *replay.Snapshot
 	Next     int64 // the record that the next sample begins with
 
+	// All is the size up to which an audit of all records found nothing wrong.
+	All int64 `json:",omitempty"`
+
 	// Offers are the checks of services that the site had, at whatever audit.
 	Offers []string `json:",omitempty"`
 
@@ -64,10 +67,12 @@ type progress struct {
 }
 
 func (r *run) all(ctx context.Context) (err error) {
-	if r.state, err = state.Open(r.c.State, r.c.Key); err != nil {
-		return err
+	if r.state = r.c.Memory; r.state == nil {
+		if r.state, err = state.Open(r.c.State, r.c.Key); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.state.Close()) }()
 	}
-	defer func() { err = errors.Join(err, r.state.Close()) }()
 	if err := r.remember(); err != nil {
 		return err
 	}
@@ -137,7 +142,7 @@ func (r *run) remember() error {
 
 func (r *run) checkProgress() (err error) {
 	s := r.begin.Snapshot
-	if s == nil || r.begin.Next < 0 {
+	if s == nil || r.begin.Next < 0 || r.begin.All < 0 || r.begin.All > s.Size {
 		return fmt.Errorf("%w: no snapshot", state.ErrDamaged)
 	}
 	if err := s.Check(); err != nil {
@@ -444,11 +449,19 @@ func (r *run) derived(ctx context.Context, next *int64) error {
 		Entries: func(ctx context.Context, from, to int64) iter.Seq2[replay.Entry, error] {
 			return replay.Entries(ctx, r.site.Log(), r.tree.Tree(), from, to)
 		},
-		Sample: r.c.Sample, Next: next, Tags: r.c.Tags,
+		Sample: r.c.Sample, Done: r.done(), Next: next, Tags: r.c.Tags,
 		Public: r.public(ctx), Private: r.c.Private,
 		Parallel: r.c.Parallel, Report: &r.report, Keep: r.evidence, Now: r.c.Now,
 		Progress: func(done, total int64) { r.c.Progress("checking what is derived from it", done, total) },
 	})
+}
+
+// done is the size up to which nothing is asked for again.
+func (r *run) done() int64 {
+	if !r.c.OnlyNew || r.c.Sample >= 0 {
+		return 0
+	}
+	return r.begin.All
 }
 
 // public finds the database to compare with.
@@ -514,7 +527,7 @@ func (r *run) require(err error) {
 	}
 	made := make(map[string]bool)
 	for _, d := range r.report.Checks() {
-		made[d.ID] = d.Result != report.Skipped
+		made[d.ID] = d.Result != report.Skipped || d.Skipped == derived.WasMade
 	}
 	for _, id := range ids {
 		all := slices.Contains(r.c.Require, All) && !slices.Contains(never, id) &&

@@ -51,7 +51,7 @@ func (r *run) offers() []string {
 // these checks.
 func (r *run) vanished() (ids []string) {
 	for _, s := range services {
-		if !slices.Contains(r.begin.Offers, s.id) || slices.Contains(r.offered, s.id) || s.sampled && r.c.Sample == 0 {
+		if !slices.Contains(r.begin.Offers, s.id) || slices.Contains(r.offered, s.id) || s.sampled && (r.c.Sample == 0 || r.done() == r.tree.Size) {
 			continue
 		}
 		r.report.Check(s.id, "", "").Findf(report.Warning, "the site had %s at an earlier audit, and has not now", s.what)

@@ -50,7 +50,8 @@
 //
 // A4 and V3 are made on all that was logged since the last audit. For the others
 // there is a sample of records: the newest ones and, from run to run, one stretch of
-// the log after another. Exact lists need all versions of a module, so that V1 and
+// the log after another; or all of them, or of all those that no audit has asked for
+// before ([Config.Done]). Exact lists need all versions of a module, so that V1 and
 // V2 read the log once more, in an audit from its first entry or of all records;
 // in others the lists are only searched for the records of the sample. What that
 // pass remembers of modules is put into temporary files by the hash of the path,
@@ -102,6 +103,7 @@ type Config struct {
 	Entries func(ctx context.Context, from, to int64) iter.Seq2[replay.Entry, error]
 
 	Sample int    // records whose lookup, lists and bytes are asked for: 0 none, -1 all
+	Done   int64  // of all records, those below it are not asked for again
 	Next   *int64 // the record that the sample begins with; Run moves it on. Nil: 0
 
 	Public  *site.Site // another database, to compare with; nil: none
@@ -185,7 +187,12 @@ func newAuditor(c Config) (*auditor, error) {
 	if a.note, err = checkpoint.ParseNote(c.Head.Note); err != nil {
 		return nil, err
 	}
-	a.window = window(c.Head.Size, c.From, c.Sample, *c.Next)
+	switch {
+	case c.Sample >= 0 || c.Done == 0:
+		a.window = window(c.Head.Size, c.From, c.Sample, *c.Next)
+	case c.Done < c.Head.Size:
+		a.window = []span{{c.Done, c.Head.Size}}
+	}
 	a.open(c.Report)
 	return a, nil
 }
@@ -227,6 +234,11 @@ func (a *auditor) finish() {
 		}
 		return
 	}
+	if a.c.Sample < 0 && a.c.Done == a.tree.N && a.tree.N > 0 {
+		for _, c := range []*report.Check{a.b3, a.b5, a.d1, a.d2, a.d3, a.d4, a.d5, a.d7, a.v1, a.v2} {
+			c.Skip(WasMade)
+		}
+	}
 	if a.lookups.lacks() && !a.lookups2.seen {
 		a.b5.Skip("the site has no lookups")
 	}
@@ -247,6 +259,10 @@ func (a *auditor) finish() {
 	}
 }
 
+// WasMade is why a check is skipped that an earlier audit has made on all that there
+// is.
+const WasMade = "made on all records by an earlier audit, and not again"
+
 // skipLists says what of V1 and V2 was not made.
 func (a *auditor) skipLists() {
 	if a.carried() {
@@ -259,10 +275,13 @@ func (a *auditor) skipLists() {
 		a.v1.Skip("the site has no mirror")
 	case a.lists2.lacks():
 		a.v1.Skip("there is nothing under /cached-only/: lists may have more than is logged")
+	case a.c.Sample < 0 && a.c.Done == a.tree.N: // see finish
 	case !a.exact():
 		a.v1.Skip("lists are exact only in an audit from entry 0, or of all records: here, versions of the sample are looked for")
 	}
 	switch {
+	case a.c.Done > 0 && a.c.Sample < 0:
+		a.v2.Skip(WasMade)
 	case a.latest2.lacks():
 		a.v2.Skip("there is nothing under /cached-only/")
 	case !a.exact():
@@ -274,7 +293,9 @@ func (a *auditor) skipLists() {
 func (a *auditor) carried() bool { return a.site.Place != "" }
 
 // exact reports whether the log is read once more for all versions of modules.
-func (a *auditor) exact() bool { return a.c.Sample != 0 && (a.c.From == 0 || a.c.Sample < 0) }
+func (a *auditor) exact() bool {
+	return a.c.Sample != 0 && (a.c.From == 0 || a.c.Sample < 0) && a.c.Done == 0
+}
 
 // An entry is a record that the go command could ask for, and its place.
 type entry struct {

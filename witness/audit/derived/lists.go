@@ -29,7 +29,7 @@ const (
 // lists compares the lists of modules with what is logged (V1, V2): of all modules,
 // or of those in the sample.
 func (a *auditor) lists(ctx context.Context) (err error) {
-	if a.c.Sample == 0 || a.tree.N == 0 || a.carried() {
+	if a.c.Sample == 0 || a.tree.N == 0 || a.c.Sample < 0 && a.c.Done == a.tree.N || a.carried() {
 		return nil
 	}
 	n := min(a.tree.N, int64(a.c.Sample))

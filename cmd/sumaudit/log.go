@@ -122,7 +122,6 @@ func runLog(ctx context.Context, c *call) error {
 	if c.log.watch {
 		return c.watchLog(ctx, cfg)
 	}
-	cfg.HTTP = c.newHTTP()
 	defer cfg.HTTP.Close()
 	meters := &meters{c: c, logger: cfg.Logger}
 	cfg.Progress = meters.set

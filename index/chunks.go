@@ -21,9 +21,13 @@ import (
 // linesSuffix is what the file of lines is called beyond the database.
 const linesSuffix = "-lines"
 
-// chunkLines is how many lines make a chunk: each page reads and checks all of
-// each chunk that it touches, and has a row of the database for it.
-const chunkLines = 256
+// chunkLines is how many lines make a chunk: a page reads and checks all of each
+// chunk that it touches.
+const chunkLines = 64
+
+// groupChunks is how many chunks make a group, which is a row of the database: a
+// page reads all of each that it touches, and a publication writes the last again.
+const groupChunks = 32
 
 // A chunk says where the lines of the entries from number*chunkLines on are.
 type chunk struct {
@@ -39,7 +43,7 @@ func (c *chunk) first() int64 { return c.number * chunkLines } // entry
 func (c *chunk) next() int64  { return c.first() + int64(c.lines) }
 func (c *chunk) end() int64   { return c.begin + int64(c.size) }
 
-// chunkRow is the length of a row of chunks.
+// chunkRow is the length of a row, of which a group has one for each chunk.
 const chunkRow = 8 + 8 + 4 + 4 + 4 + 4
 
 // appendRow appends c's row. It ends with a CRC-32C of the number and the rest,
@@ -61,13 +65,18 @@ func rowSum(number int64, row []byte) uint32 {
 	return crc32.Update(crc32.Checksum(n[:], castagnoli), castagnoli, row)
 }
 
-// parseChunk parses the row of the chunk with that number.
-func parseChunk(number int64, v sqlite.Value) (chunk, error) {
-	var row []byte
-	if err := sqlite.Take(v, &row); err != nil {
-		return chunk{}, err
+// rowTime returns the time in the first of rows, which is not checked.
+func rowTime(rows []byte) int64 { return int64(binary.BigEndian.Uint64(rows[8:])) }
+
+// parseChunk parses the row of the chunk with that number, which rows, those of
+// its group, should have.
+func parseChunk(number int64, rows []byte) (chunk, error) {
+	at := int(number%groupChunks) * chunkRow
+	if number < 0 || len(rows) < at+chunkRow {
+		return chunk{}, fmt.Errorf("%w: chunk %d of the lines is missing", sqlite.ErrRow, number)
 	}
-	if len(row) != chunkRow || rowSum(number, row[:chunkRow-4]) != binary.BigEndian.Uint32(row[chunkRow-4:]) {
+	row := rows[at : at+chunkRow]
+	if rowSum(number, row[:chunkRow-4]) != binary.BigEndian.Uint32(row[chunkRow-4:]) {
 		return chunk{}, fmt.Errorf("%w: that of chunk %d of the lines", sqlite.ErrRow, number)
 	}
 	return chunk{
@@ -83,12 +92,13 @@ func parseChunk(number int64, v sqlite.Value) (chunk, error) {
 // A lineWriter writes lines, in order, to the file and their chunks to the
 // database.
 type lineWriter struct {
-	put  *sqlite.Stmt
-	file io.WriterAt
-	next int64  // index of the next entry
-	tail chunk  // the chunk under way, of which text is not yet written
-	text []byte // at its end
-	row  []byte
+	put    *sqlite.Stmt
+	file   io.WriterAt
+	next   int64  // index of the next entry
+	stored int64  // index of the first that the database does not know of
+	rows   []byte // of the full chunks of the group under way
+	tail   chunk  // the one under way
+	text   []byte // up to its end, not yet written
 }
 
 // openLines opens the file of the lines of the database at path, and cuts off
@@ -117,13 +127,13 @@ func (w *writer) openLines(path string) error {
 
 // continueLines returns a lineWriter for the entries from size on.
 func (w *writer) continueLines(size int64) (*lineWriter, error) {
-	l := &lineWriter{put: w.put, file: w.file, next: size}
-	err := w.chunk.Run(func(v []sqlite.Value) error {
-		var number int64
-		err := sqlite.Take(v[0], &number)
-		if err == nil {
-			l.tail, err = parseChunk(number, v[1])
+	l := &lineWriter{put: w.put, file: w.file, next: size, stored: size}
+	err := w.group.Run(func(v []sqlite.Value) (err error) {
+		var group int64
+		if err := scan2(v, &group, &l.rows); err != nil {
+			return err
 		}
+		l.tail, err = parseChunk(group*groupChunks+int64(len(l.rows)/chunkRow)-1, l.rows)
 		return err
 	})
 	if err != nil {
@@ -132,6 +142,7 @@ func (w *writer) continueLines(size int64) (*lineWriter, error) {
 	if l.tail.next() != size {
 		return nil, errStale(fmt.Sprintf("it has %d lines, not %d", l.tail.next(), size))
 	}
+	l.rows = l.rows[:max(0, len(l.rows)-chunkRow)]
 	l.turn()
 	return l, nil
 }
@@ -139,38 +150,63 @@ func (w *writer) continueLines(size int64) (*lineWriter, error) {
 // turn begins the next chunk when this one is full.
 func (l *lineWriter) turn() {
 	if l.tail.lines == chunkLines {
+		l.rows = l.tail.appendRow(l.rows)
 		l.tail = chunk{number: l.tail.number + 1, begin: l.tail.end()}
 	}
+	if l.tail.number%groupChunks == 0 {
+		l.rows = l.rows[:0]
+	}
 }
+
+// lineBuffer is how many bytes of lines are written at once.
+const lineBuffer = 64 << 10
 
 func (l *lineWriter) add(r *row) error {
 	if l.tail.lines == 0 {
 		l.tail.time = r.time
 	}
+	n := len(l.text)
 	l.text = appendLine(l.text, r.path, r.version, r.time)
+	l.tail.sum = crc32.Update(l.tail.sum, castagnoli, l.text[n:])
+	l.tail.size += len(l.text) - n
 	l.tail.lines++
-	if l.next++; l.tail.lines == chunkLines {
+	l.next++
+	if l.next%(groupChunks*chunkLines) == 0 {
 		return l.flush()
 	}
+	if len(l.text) >= lineBuffer {
+		if err := l.write(); err != nil {
+			return err
+		}
+	}
+	l.turn()
 	return nil
+}
+
+func (l *lineWriter) write() error {
+	_, err := l.file.WriteAt(l.text, l.tail.end()-int64(len(l.text)))
+	l.text = l.text[:0]
+	return err
 }
 
 // flush writes what is not yet written. The lines go first: a chunk that the
 // database knows of has been written, unless the power was lost.
 func (l *lineWriter) flush() error {
-	if len(l.text) == 0 {
+	if l.next == l.stored {
 		return nil
 	}
-	if _, err := l.file.WriteAt(l.text, l.tail.end()); err != nil {
+	if err := l.write(); err != nil {
 		return err
 	}
-	l.tail.sum = crc32.Update(l.tail.sum, castagnoli, l.text)
-	l.tail.size += len(l.text)
-	l.row = l.tail.appendRow(l.row[:0])
-	if err := l.put.Run(nil, l.tail.number, l.tail.time, l.row); err != nil {
+	rows := l.rows
+	if l.tail.lines > 0 {
+		rows = l.tail.appendRow(rows)
+	}
+	group := (l.next - 1) / (groupChunks * chunkLines)
+	if err := l.put.Run(nil, group, rowTime(rows), rows); err != nil {
 		return err
 	}
-	l.text = l.text[:0]
+	l.stored = l.next
 	l.turn()
 	return nil
 }
@@ -188,17 +224,26 @@ func (s *span) reset(number int64) {
 	s.number, s.chunks, s.text = number, s.chunks[:0], s.text[:0]
 }
 
-// add adds the chunk whose row is v. Its text is not yet read.
-func (s *span) add(v sqlite.Value) error {
-	n := len(s.chunks)
-	c, err := parseChunk(s.number+int64(n), v)
-	if err != nil {
+// next returns the number of the chunk after those of s.
+func (s *span) next() int64 { return s.number + int64(len(s.chunks)) }
+
+// add adds the chunks up to last that are in the group whose rows are v. Their text
+// is not yet read.
+func (s *span) add(v sqlite.Value, last int64) error {
+	var rows []byte
+	if err := sqlite.Take(v, &rows); err != nil {
 		return err
 	}
-	if n > 0 && s.chunks[n-1].end() != c.begin {
-		return fmt.Errorf("%w: chunk %d of the lines does not follow the one before", sqlite.ErrRow, c.number)
+	for end := s.next() - s.next()%groupChunks + groupChunks; s.next() < end && s.next() <= last; {
+		c, err := parseChunk(s.next(), rows)
+		if err != nil {
+			return err
+		}
+		if n := len(s.chunks); n > 0 && s.chunks[n-1].end() != c.begin {
+			return fmt.Errorf("%w: chunk %d of the lines does not follow the one before", sqlite.ErrRow, c.number)
+		}
+		s.chunks = append(s.chunks, c)
 	}
-	s.chunks = append(s.chunks, c)
 	return nil
 }
 
@@ -237,15 +282,15 @@ func (f *lineFile) lines(r *reader, from, to int64, s *span) ([]byte, error) {
 // extend reads what s lacks of the chunks up to last.
 func (f *lineFile) extend(r *reader, last int64, s *span) error {
 	have := len(s.chunks)
-	first := s.number + int64(have)
-	if first > last {
+	if s.next() > last {
 		return nil
 	}
-	if err := r.chunks.Run(func(v []sqlite.Value) error { return s.add(v[0]) }, first, last); err != nil {
+	err := r.groups.Run(func(v []sqlite.Value) error { return s.add(v[0], last) }, s.next()/groupChunks, last/groupChunks)
+	if err != nil {
 		return err
 	}
-	if next := s.number + int64(len(s.chunks)); next <= last {
-		return fmt.Errorf("%w: chunk %d of the lines is missing", sqlite.ErrRow, next)
+	if s.next() <= last {
+		return fmt.Errorf("%w: chunk %d of the lines is missing", sqlite.ErrRow, s.next())
 	}
 	begin, end := s.chunks[have].begin, s.chunks[len(s.chunks)-1].end()
 	s.text = slices.Grow(s.text, int(end-begin))[:end-s.chunks[0].begin]
@@ -310,8 +355,14 @@ func (f *lineFile) since(r *reader, t, size int64, s *span) (int64, error) {
 		return 0, nil
 	}
 	number := int64(0)
-	err := r.chunkAt.Run(func(v []sqlite.Value) error {
-		return sqlite.Take(v[0], &number)
+	err := r.groupAt.Run(func(v []sqlite.Value) error {
+		var rows []byte
+		err := scan2(v, &number, &rows)
+		number *= groupChunks
+		for n := 1; n < len(rows)/chunkRow && rowTime(rows[n*chunkRow:]) <= t; n++ {
+			number++
+		}
+		return err
 	}, t)
 	if err != nil {
 		return 0, err

@@ -83,7 +83,7 @@ func reopenDamaged(t *testing.T, path string, m *memory, want dump) (made bool) 
 // right, and right in the file too once they were read.
 func TestLinesRot(t *testing.T) {
 	m := newMemory(t, "sum.example.com")
-	grow(t, m, 2*chunkLines+77, 37, 5*time.Microsecond)
+	grow(t, m, 589, 37, 5*time.Microsecond)
 	x := mustOpen(t, Config{Path: filepath.Join(t.TempDir(), "index.db"), Source: m})
 	defer x.Close()
 	want, whole := wantDump(t, m).Feed, readLines(t, x)
@@ -118,7 +118,7 @@ func TestLinesRot(t *testing.T) {
 
 // The same before the index is opened.
 func TestLinesRotAtRest(t *testing.T) {
-	path, m, want := sound(t, 2*chunkLines+77)
+	path, m, want := sound(t, 589)
 	whole, err := os.ReadFile(path + linesSuffix)
 	if err != nil {
 		t.Fatal(err)
@@ -206,14 +206,14 @@ func TestLinesCrash(t *testing.T) {
 // Lines that rotted are never served, also when they cannot be made again.
 func TestLinesLost(t *testing.T) {
 	m := newMemory(t, "sum.example.com")
-	grow(t, m, 2*chunkLines, 37, time.Second)
+	grow(t, m, 512, 37, time.Second)
 	x := open(t, filepath.Join(t.TempDir(), "index.db"), m)
 	writeLines(t, x, []byte("X"), 100)
 	after := fmt.Sprintf("/index?after=%d", chunkLines-1)
 	sound := serve(x.Feed(), after).Body.String()
 	failing := func(what string) {
 		t.Helper()
-		for _, target := range []string{"/index", "/index?limit=1", "/index?after=100", "/index?since=2026-01-02T03:04:05Z", "/index?limit=1&since=2026-01-02T03:04:10Z"} {
+		for _, target := range []string{"/index", "/index?limit=1", fmt.Sprint("/index?after=", chunkLines-2), "/index?since=2026-01-02T03:04:05Z", "/index?limit=1&since=2026-01-02T03:04:06.000010Z"} {
 			if w := serve(x.Feed(), target); w.Code != 500 {
 				t.Errorf("%s: %s is %d %.200q", what, target, w.Code, w.Body)
 			}
@@ -237,37 +237,49 @@ func TestLinesLost(t *testing.T) {
 // Rows of chunks, and the times by which they are found, are not trusted: each
 // change gives right pages or errors.
 func TestChunkRows(t *testing.T) {
-	path, m, want := sound(t, 4*chunkLines+10)
+	const group = groupChunks * chunkLines
+	m := newMemory(t, "sum.example.com")
+	grow(t, m, 2*group+3*chunkLines+10, 137, time.Second)
+	path := filepath.Join(t.TempDir(), "index.db")
+	if err := mustOpen(t, Config{Path: path, Source: m}).Close(); err != nil {
+		t.Fatal(err)
+	}
 	times := wantTimes(m)
-	lines := strings.SplitAfter(want.Feed, "\n")
+	lines := strings.SplitAfter(wantDump(t, m).Feed, "\n")
 	lines = lines[:len(lines)-1]
-	// Rows that were right once, or have a checksum by chance.
-	begin := int64(len(strings.Join(lines[:chunkLines], "")))
-	row := func(begin int64, n int) []byte {
+	// The row of chunk 1, which began there and had n lines.
+	row := func(begin int, n int) []byte {
 		text := strings.Join(lines[chunkLines:chunkLines+n], "")
-		c := chunk{1, begin, times[chunkLines].UnixMicro(), len(text), n, crc32.Checksum([]byte(text), castagnoli)}
+		c := chunk{1, int64(begin), times[chunkLines].UnixMicro(), len(text), n, crc32.Checksum([]byte(text), castagnoli)}
 		return c.appendRow(nil)
 	}
+	begin := len(strings.Join(lines[:chunkLines], ""))
+	const set = "UPDATE chunks SET rows = CAST(substr(rows, 1, 32) || %s || substr(rows, 65) AS BLOB) WHERE grp = 0"
 	for _, sql := range []string{
 		"SELECT 1",
-		fmt.Sprintf("UPDATE chunks SET row = x'%x' WHERE chunk = 1", row(begin, 10)),
-		fmt.Sprintf("UPDATE chunks SET row = x'%x' WHERE chunk = 1", row(begin+1, chunkLines)),
-		"DELETE FROM chunks WHERE chunk = 1",
-		"UPDATE chunks SET row = (SELECT row FROM chunks WHERE chunk = 2) WHERE chunk = 1",
-		"UPDATE chunks SET row = zeroblob(32) WHERE chunk = 1",
-		"UPDATE chunks SET row = substr(row, 2) WHERE chunk = 1",
-		"UPDATE chunks SET row = 'text' WHERE chunk = 1",
-		"UPDATE chunks SET row = 7 WHERE chunk = 1",
-		"UPDATE chunks SET time = 0 WHERE chunk = 1",
-		"UPDATE chunks SET time = 0 WHERE chunk = 4",
-		"UPDATE chunks SET time = time + 1000000 WHERE chunk = 1",
-		"UPDATE chunks SET time = time - 1000000 WHERE chunk = 1",
-		"UPDATE chunks SET time = 1 << 62 WHERE chunk = 1",
-		"UPDATE chunks SET time = 1 << 62 WHERE chunk = 4",
-		"UPDATE chunks SET time = 'noon' WHERE chunk = 1",
+		fmt.Sprintf(set, fmt.Sprintf("x'%x'", row(begin, 10))),
+		fmt.Sprintf(set, fmt.Sprintf("x'%x'", row(begin+1, chunkLines))),
+		fmt.Sprintf(set, "zeroblob(32)"),
+		fmt.Sprintf(set, "zeroblob(31)"),
+		fmt.Sprintf(set, "substr(rows, 1, 32)"),
+		fmt.Sprintf(set, "x''"),
+		"UPDATE chunks SET rows = substr(rows, 1, 100) WHERE grp = 1",
+		"UPDATE chunks SET rows = x'' WHERE grp = 1",
+		"UPDATE chunks SET rows = 'text' WHERE grp = 1",
+		"UPDATE chunks SET rows = 7 WHERE grp = 1",
+		"UPDATE chunks SET rows = (SELECT rows FROM chunks WHERE grp = 0) WHERE grp = 1",
+		"DELETE FROM chunks WHERE grp = 0",
+		"DELETE FROM chunks WHERE grp = 1",
+		"UPDATE chunks SET grp = -1 WHERE grp = 0",
+		"UPDATE chunks SET time = 0 WHERE grp = 1",
+		"UPDATE chunks SET time = 0 WHERE grp = 2",
+		"UPDATE chunks SET time = time + 1000000 WHERE grp = 1",
+		"UPDATE chunks SET time = time - 1000000 WHERE grp = 1",
+		"UPDATE chunks SET time = 1 << 62 WHERE grp = 1",
+		"UPDATE chunks SET time = 1 << 62 WHERE grp = 2",
+		"UPDATE chunks SET time = 'noon' WHERE grp = 1",
 		"UPDATE chunks SET time = 1 << 62",
-		"UPDATE chunks SET chunk = -1 WHERE chunk = 0",
-		"UPDATE chunks SET time = (SELECT time FROM chunks WHERE chunk = 3) + 1 WHERE chunk = 0",
+		"UPDATE chunks SET time = (SELECT time FROM chunks WHERE grp = 2) + 1 WHERE grp = 0",
 	} {
 		bad := copyDB(t, path)
 		c, err := sqlite.Open(bad, "rw")
@@ -279,7 +291,7 @@ func TestChunkRows(t *testing.T) {
 		}
 		x := mustOpen(t, Config{Path: bad, Source: m})
 		failed := 0
-		for from := 0; from < len(lines); from += 13 {
+		for from := 0; from < len(lines); from += 19 {
 			since := url.QueryEscape(times[from].Format(time.RFC3339Nano))
 			for _, target := range []string{fmt.Sprintf("/index?limit=20&after=%d", from-1), "/index?limit=20&since=" + since} {
 				w := serve(x.Feed(), target)

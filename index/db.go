@@ -48,9 +48,9 @@ CREATE TABLE paths (
 	sum  INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE chunks (
-	chunk INTEGER PRIMARY KEY,
-	time  INTEGER NOT NULL,
-	row   BLOB NOT NULL
+	grp  INTEGER PRIMARY KEY,
+	time INTEGER NOT NULL,
+	rows BLOB NOT NULL
 );
 CREATE INDEX chunks_time ON chunks (time);
 `
@@ -98,8 +98,8 @@ type writer struct {
 	names   bucketRows
 	modules bucketRows
 	chain   chain
-	chunk   *sqlite.Stmt // the last one
-	put     *sqlite.Stmt // a chunk
+	group   *sqlite.Stmt // of chunks, the last one
+	put     *sqlite.Stmt // a group
 	meta    *sqlite.Stmt
 }
 
@@ -150,9 +150,9 @@ func newWriter(c *sqlite.Conn) (*writer, error) {
 		&w.chain.before: pathBefore,
 		&w.chain.from:   pathsFrom,
 		&w.chain.put:    "INSERT OR REPLACE INTO paths (path, sum) VALUES (?, ?)",
-		&w.chunk:        "SELECT chunk, row FROM chunks ORDER BY chunk DESC LIMIT 1",
-		&w.put: "INSERT INTO chunks (chunk, time, row) VALUES (?, ?, ?)" +
-			" ON CONFLICT (chunk) DO UPDATE SET row = excluded.row",
+		&w.group:        "SELECT grp, rows FROM chunks ORDER BY grp DESC LIMIT 1",
+		&w.put: "INSERT INTO chunks (grp, time, rows) VALUES (?, ?, ?)" +
+			" ON CONFLICT (grp) DO UPDATE SET rows = excluded.rows",
 		&w.meta: "INSERT OR REPLACE INTO meta (one, size, last, published, root, origin, seed, sum) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
 	})
 }

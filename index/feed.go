@@ -165,7 +165,7 @@ func (x *Index) pageUnder(ctx context.Context, q feedQuery, size int64, s *span)
 
 // scanStep is how many entries are looked at between two looks at whether the
 // client is still there.
-const scanStep = 32 * chunkLines
+const scanStep = 128 * chunkLines
 
 // scanUnder goes through the feed for entries under q.prefix.
 func (f *lineFile) scanUnder(ctx context.Context, r *reader, q feedQuery, size int64, s *span) (page []byte, err error) {

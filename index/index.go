@@ -27,10 +27,11 @@
 //	         are filled one after the other, so one that is not full is the last
 //	paths    each module's path, in a B-tree, with the CRC-32C of it and the next
 //	         path. A row of the empty path is before the first and after the last
-//	chunks   where the feed's lines are, [chunkLines] to a row: row c is about
-//	         entries c*chunkLines and following. Each row has the time of its
-//	         first entry, by which rows are found, and, with a CRC-32C of its own,
-//	         where its lines begin in their file, their number, length and CRC-32C
+//	chunks   where the feed's lines are. [chunkLines] make a chunk, [groupChunks]
+//	         of them a row, in order of index. A row has the time of its first
+//	         entry, by which rows are found, and for each chunk, with a CRC-32C of
+//	         its own: where it begins in the file of lines, the time of its first
+//	         entry, its length, number of lines, and CRC-32C
 //
 // An entry of a name is looked for in the one bucket where it would be, and what is
 // answered is what the log has at the place that the bucket tells, if its leaf hash
@@ -50,7 +51,7 @@
 //
 // The feed in finished lines, in order, is a file of its own: a page of it is a
 // range of the file. Every chunk that a page touches is compared with its CRC-32C,
-// and so is the row that says where it is. Which row has a time in it is a
+// and so is what says where it is. Which chunk has a time in it is a
 // question to the database; the times in the lines decide. So whatever rots, at
 // any time, a page is right or an error. Lines that rotted, or that a power loss
 // took, are made again from log and archive when they are asked for, compared with

@@ -109,8 +109,8 @@ type reader struct {
 	names   bucketRows
 	modules bucketRows
 	chain   chain
-	chunkAt *sqlite.Stmt // the chunk in which a time falls
-	chunks  *sqlite.Stmt // rows of chunks
+	groupAt *sqlite.Stmt // the group in which a time falls
+	groups  *sqlite.Stmt // of chunks
 }
 
 func openReader(path string) (*reader, error) {
@@ -130,8 +130,8 @@ func openReader(path string) (*reader, error) {
 		&r.modules.get:  getModule,
 		&r.chain.before: pathBefore,
 		&r.chain.from:   pathsFrom,
-		&r.chunkAt:      "SELECT chunk FROM chunks WHERE time <= ? ORDER BY time DESC LIMIT 1",
-		&r.chunks:       "SELECT row FROM chunks WHERE chunk BETWEEN ? AND ? ORDER BY chunk",
+		&r.groupAt:      "SELECT grp, rows FROM chunks WHERE time <= ? ORDER BY time DESC LIMIT 1",
+		&r.groups:       "SELECT rows FROM chunks WHERE grp BETWEEN ? AND ? ORDER BY grp",
 	})
 	if err != nil {
 		return nil, errors.Join(err, c.Close())

@@ -6,7 +6,6 @@ package log
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -15,15 +14,8 @@ import (
 	"time"
 
 	"github.com/transparency-dev/tessera"
-	"github.com/transparency-dev/tessera/storage/posix"
-	"golang.org/x/mod/sumdb/note"
-)
 
-// Batches: an append waits at most batchAge for company. Larger batches would
-// only grow memory: at batchSize a batch costs about as much as one entry.
-const (
-	batchSize = 1024
-	batchAge  = 5 * time.Millisecond
+	"example.org/sumlog/log/engine"
 )
 
 // A waiter is one module version on its way into the log. It is made by the
@@ -169,7 +161,7 @@ func newSequencer(l *Log) (*sequencer, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	add, err := startTessera(ctx, filepath.Clean(l.tree.dir))
+	add, err := engine.Start(ctx, filepath.Clean(l.tree.dir))
 	if err != nil {
 		cancel()
 		return nil, err
@@ -197,33 +189,6 @@ func (t tree) writeScratch() error {
 		os.Remove(file)
 	}
 	return nil
-}
-
-// startTessera gives Tessera a key that nobody knows: what it signs is its own
-// scratch, which its garbage collection of partial tiles reads.
-func startTessera(ctx context.Context, dir string) (tessera.AddFn, error) {
-	skey, _, err := note.GenerateKey(rand.Reader, "scratch")
-	if err != nil {
-		return nil, err
-	}
-	signer, err := note.NewSigner(skey)
-	if err != nil {
-		return nil, err
-	}
-	driver, err := posix.New(ctx, posix.Config{Path: dir})
-	if err != nil {
-		return nil, err
-	}
-	opts := tessera.NewAppendOptions().
-		WithCheckpointSigner(signer).
-		WithCheckpointInterval(10*time.Second).
-		WithCheckpointRepublishInterval(0).
-		WithBatching(batchSize, batchAge)
-	a, _, _, err := tessera.NewAppender(ctx, driver, opts)
-	if err != nil {
-		return nil, err
-	}
-	return a.Add, nil
 }
 
 // feed hands over one record after the other. Tessera ignores contexts and

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/transparency-dev/tessera"
+
+	"example.org/sumlog/log/engine"
 )
 
 // BenchmarkAppend is one append after the other, to publication.
@@ -37,7 +39,7 @@ func BenchmarkAppend64(b *testing.B) {
 
 // BenchmarkTessera64 is the floor of BenchmarkAppend64: Tessera alone.
 func BenchmarkTessera64(b *testing.B) {
-	add, err := startTessera(b.Context(), b.TempDir())
+	add, err := engine.Start(b.Context(), b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -238,11 +238,15 @@ func parseTileNumber(kind tileKind, level int, s string) (tileID, error) {
 	return id, nil
 }
 
-// tileCache keeps full hash tiles: 2048 of 8 KiB are 16 MiB at most.
+// CachedTiles is how many full hash tiles are kept in memory: of 8 KiB each,
+// 16 MiB at most.
+const CachedTiles = 2048
+
+// tileCache keeps full hash tiles.
 type tileCache = lru.Cache[tileID, []byte]
 
 func newTileCache() *tileCache {
-	c, err := lru.New[tileID, []byte](2048)
+	c, err := lru.New[tileID, []byte](CachedTiles)
 	if err != nil {
 		panic(err) // only a size below 1
 	}

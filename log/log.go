@@ -11,7 +11,7 @@
 // byte what the public checksum database logs. The tree is that of RFC 6962,
 // stored as hash tiles of height 8 and bundles of 256 entries. Tessera's POSIX
 // driver (github.com/transparency-dev/tessera v1.0.4) sequences and integrates;
-// nothing outside this package knows it. It never holds the log's key: its own
+// package engine starts it, and nothing outside this folder knows it. It never holds the log's key: its own
 // checkpoint file is signed by a throwaway key and is private scratch.
 //
 // # Publication

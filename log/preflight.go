@@ -19,6 +19,7 @@ import (
 	"github.com/transparency-dev/tessera/api/layout"
 
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/log/engine"
 )
 
 // preflight reads key, guard, archive and Tessera's state and checks that they
@@ -179,7 +180,7 @@ func (l *Log) edgeDirs() map[string]func(name string) bool {
 	}
 	for level := 0; level <= maxLevel; level++ {
 		first := l.integrated >> (8 * level) / tileWidth
-		for n := max(0, first-1); n <= first+batchSize/tileWidth+1; n++ {
+		for n := max(0, first-1); n <= first+engine.BatchSize/tileWidth+1; n++ {
 			add(layout.TilePath(uint64(level), uint64(n), 0))
 			if level == 0 {
 				add(layout.EntriesPath(uint64(n), 0))

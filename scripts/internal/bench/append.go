@@ -17,17 +17,10 @@ import (
 	"time"
 
 	"github.com/transparency-dev/tessera"
-	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb/note"
 
 	"example.org/sumlog/log"
-)
-
-// What package log asks of Tessera, so that both wait for the same batches.
-const (
-	batchSize = 1024
-	batchAge  = 5 * time.Millisecond
+	"example.org/sumlog/log/engine"
 )
 
 // measureAdmission compares the time of a lone append, from its call to its
@@ -75,7 +68,7 @@ func (b *bench) admissions(l *log.Log) error {
 		}
 		b.admissionRows(c.what, appends, floors)
 	}
-	b.table.note("Admission: floor is the durable steps of one append (four files replaced, one appended to; %d in all) plus the batch age of %v", durableSteps, batchAge)
+	b.table.note("Admission: floor is the durable steps of one append (four files replaced, one appended to; %d in all) plus the batch age of %v", durableSteps, engine.BatchAge)
 	return nil
 }
 
@@ -86,7 +79,7 @@ func (b *bench) admissionRows(what string, appends, floors []float64) {
 		limit, most float64 // milliseconds; ratio, 0 for none
 	}{{"p50", 0.5, 40, 2}, {"p99", 0.99, 200, 0}} {
 		got := quantile(appends, q.q)
-		floor := quantile(floors, q.q) + float64(batchAge.Microseconds())/1000
+		floor := quantile(floors, q.q) + float64(engine.BatchAge.Microseconds())/1000
 		r := row{
 			what: fmt.Sprintf("admission of a known record, %s, %s", what, q.name),
 			got:  fmt.Sprintf("%.1f ms", got), floor: fmt.Sprintf("%.1f ms", floor),
@@ -252,7 +245,7 @@ func (b *bench) tesseraWriters() (float64, error) {
 	}
 	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel()
-	add, err := startTessera(ctx, dir)
+	add, err := engine.Start(ctx, dir)
 	if err != nil {
 		return 0, err
 	}
@@ -279,30 +272,4 @@ func (b *bench) write(add func(context.Context, log.Record) error) (float64, err
 		return nil
 	})
 	return float64(n.Load()) / time.Since(begin).Seconds(), err
-}
-
-// startTessera starts Tessera with the settings that package log gives it.
-func startTessera(ctx context.Context, dir string) (tessera.AddFn, error) {
-	skey, _, err := note.GenerateKey(rand.Reader, "scratch")
-	if err != nil {
-		return nil, err
-	}
-	signer, err := note.NewSigner(skey)
-	if err != nil {
-		return nil, err
-	}
-	driver, err := posix.New(ctx, posix.Config{Path: dir})
-	if err != nil {
-		return nil, err
-	}
-	opts := tessera.NewAppendOptions().
-		WithCheckpointSigner(signer).
-		WithCheckpointInterval(10*time.Second).
-		WithCheckpointRepublishInterval(0).
-		WithBatching(batchSize, batchAge)
-	a, _, _, err := tessera.NewAppender(ctx, driver, opts)
-	if err != nil {
-		return nil, err
-	}
-	return a.Add, nil
 }

@@ -48,11 +48,11 @@ func TestLoad(t *testing.T) {
 	srv := httptest.NewServer(spec.handler())
 	defer srv.Close()
 	addr := srv.Listener.Addr().String()
-	l := newLoad(4, smallBuffer, anyOf(lookupPaths(20, 2)))
+	l := newLoad(4, smallBuffer, lookups(20, 2))
 	if n, err := l.run(t.Context(), addr, 50*time.Millisecond); n == 0 || err != nil {
 		t.Errorf("%d answers, %v", n, err)
 	}
-	l.path = anyOf(lookupPaths(20, 1))
+	l.path = lookups(20, 1)
 	if _, err := l.run(t.Context(), addr, 50*time.Millisecond); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("with paths that are not there: %v", err)
 	}
@@ -88,6 +88,29 @@ func TestTable(t *testing.T) {
 | less | 12 | 10 | 1.20 | ≤ 1.10 | missed |
 
 a note.
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+// TestTableSecond prints what was measured twice in one row.
+func TestTableSecond(t *testing.T) {
+	var tab table
+	tab.add(atLeast("more", "9", "10", 0.9, 0.9))
+	tab.add(atMost("less", "12", "10", 1.2, 1.1))
+	tab.second = "20 records"
+	tab.add(atLeast("more", "8", "10", 0.8, 0.9))
+	tab.add(row{what: "other", verdict: "failed: x"})
+	var b strings.Builder
+	if err := tab.print(&b, true); err != nil {
+		t.Fatal(err)
+	}
+	const want = `| what | sumlog | floor | ratio | goal |  | 20 records | floor | ratio |  |
+| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | ---: | --- |
+| more | 9 | 10 | 0.90 | ≥ 0.90 | met | 8 | 10 | 0.80 | missed |
+| less | 12 | 10 | 1.20 | ≤ 1.10 | missed | – | – | – |  |
+| other | – | – | – | – |  | – | – | – | failed: x |
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)

@@ -30,6 +30,17 @@ type floorSpec struct {
 
 // floor starts a plain net/http server: the least that a server in Go costs.
 func (b *bench) floor(spec floorSpec) (*serving, error) {
+	cmd, err := b.floorCommand(spec)
+	if err != nil {
+		return nil, err
+	}
+	return start(b.ctx, cmd, floorMark)
+}
+
+// floorMark is what stands before the address that a floor server prints.
+const floorMark = "serving http://"
+
+func (b *bench) floorCommand(spec floorSpec) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -46,7 +57,7 @@ func (b *bench) floor(spec floorSpec) (*serving, error) {
 	if _, err := file.Write(text); err != nil {
 		return nil, err
 	}
-	return start(b.ctx, exec.Command(self, "floor", "-spec", file.Name()), "serving http://")
+	return exec.Command(self, "floor", "-spec", file.Name()), nil
 }
 
 func runFloor(args []string) error {
@@ -68,7 +79,7 @@ func runFloor(args []string) error {
 		return err
 	}
 	srv := &http.Server{Handler: spec.handler(), ReadHeaderTimeout: 10 * time.Second}
-	fmt.Printf("serving http://%s\n", ln.Addr())
+	fmt.Printf(floorMark+"%s\n", ln.Addr())
 	return srv.Serve(ln)
 }
 

@@ -157,11 +157,10 @@ func (l load) perCPU(ctx context.Context, s *serving, span time.Duration) (float
 // each: what else the machine does comes and goes, and then meets both.
 const turns = 4
 
-// inTurns measures answers per CPU-second of sumlog and of the floor. Each gets
-// all requests of l from the first on.
-func (b *bench) inTurns(s, floor *serving, l load) (mine, plain []float64, err error) {
-	same := newLoad(l.conns, l.buffer, l.path)
-	for t, l := range map[*serving]load{s: l, floor: same} {
+// inTurns measures answers per CPU-second of sumlog to the requests of l, and of
+// the floor to those of other.
+func (b *bench) inTurns(s, floor *serving, l, other load) (mine, plain []float64, err error) {
+	for t, l := range map[*serving]load{s: l, floor: other} {
 		if _, err := l.run(b.ctx, t.addr, b.span()/2); err != nil { // warm up
 			return nil, nil, fmt.Errorf("%w (%s)", err, t.tail)
 		}
@@ -171,7 +170,7 @@ func (b *bench) inTurns(s, floor *serving, l load) (mine, plain []float64, err e
 		if err != nil {
 			return nil, nil, err
 		}
-		y, err := same.perCPU(b.ctx, floor, b.span()/turns)
+		y, err := other.perCPU(b.ctx, floor, b.span()/turns)
 		if err != nil {
 			return nil, nil, fmt.Errorf("floor: %w", err)
 		}
@@ -180,9 +179,14 @@ func (b *bench) inTurns(s, floor *serving, l load) (mine, plain []float64, err e
 	return mine, plain, nil
 }
 
-// compare adds a row with what inTurns measured.
+// compare is compareLoads where both get the requests of l from the first on.
 func (b *bench) compare(what string, s, floor *serving, l load, goal float64) error {
-	mine, plain, err := b.inTurns(s, floor, l)
+	return b.compareLoads(what, s, floor, l, newLoad(l.conns, l.buffer, l.path), goal)
+}
+
+// compareLoads adds a row with what inTurns measured.
+func (b *bench) compareLoads(what string, s, floor *serving, l, other load, goal float64) error {
+	mine, plain, err := b.inTurns(s, floor, l, other)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

@@ -20,9 +20,12 @@
 // with their floors, and compared by their medians. What clients send to a
 // witness is made before the clock runs.
 //
+// With -large the parts whose figures depend on the size of the log run again over
+// one of ten times the records, in the same run, and their rows get columns for it.
+//
 // All traffic but that of the go command's cold runs stays on 127.0.0.1. What is
-// cached between runs is a log of a million made-up records and a file tree of
-// five million; everything else is removed at the end.
+// cached between runs is a log of a million made-up records, with -large one of ten
+// million, and a file tree of five million; everything else is removed at the end.
 package main
 
 import (
@@ -47,28 +50,30 @@ import (
 type part struct {
 	name string
 	run  func(*bench) error
+	size bool // its figures depend on the size of the log
 }
 
 // parts are in an order that lets later ones use what earlier ones left in the
 // page cache.
 var parts = []part{
-	{"lookup", measureLookup},
-	{"heads", measureHeads},
-	{"tiles", measureTiles},
-	{"zips", measureZips},
-	{"index", measureIndex},
-	{"admission", measureAdmission},
-	{"writers", measureWriters},
-	{"memory", measureMemory},
-	{"rebuild", measureRebuild},
-	{"witness", measureWitness},
-	{"origins", measureOrigins},
-	{"quorum", measureQuorum},
-	{"verify", measureVerify},
-	{"audit", measureAudit},
-	{"fill", measureFill},
-	{"cold", measureCold},
-	{"warm", measureWarm},
+	{"lookup", measureLookup, true},
+	{"heads", measureHeads, false},
+	{"tiles", measureTiles, true},
+	{"zips", measureZips, false},
+	{"index", measureIndex, true},
+	{"start", measureStart, true},
+	{"admission", measureAdmission, true},
+	{"writers", measureWriters, false},
+	{"memory", measureMemory, true},
+	{"rebuild", measureRebuild, true},
+	{"witness", measureWitness, false},
+	{"origins", measureOrigins, false},
+	{"quorum", measureQuorum, false},
+	{"verify", measureVerify, false},
+	{"audit", measureAudit, false},
+	{"fill", measureFill, false},
+	{"cold", measureCold, false},
+	{"warm", measureWarm, false},
 }
 
 // A bench is one run.
@@ -80,9 +85,10 @@ type bench struct {
 	work       string // kept between runs
 	temp       string // of this run
 	short      bool
+	size       int64 // of the large log under measure
 	table      table
 
-	found bool     // the large log is there
+	found string   // the directory of the large log, once it is there
 	big   *serving // a server over it, while parts use it
 	graph *graph   // the module graph of the go command's parts
 }
@@ -115,9 +121,10 @@ func run() error {
 	sumaudit := flag.String("sumaudit", "", "the sumaudit `program` to measure")
 	only := flag.String("only", "", "measure only these `parts`, separated by commas: "+partNames())
 	short := flag.Bool("short", false, "small sizes and few rounds: whether it works, not how fast it is")
+	large := flag.Bool("large", false, "measure what depends on the size of the log with ten times the records too, in columns of their own")
 	markdown := flag.Bool("md", false, "print the table in Markdown")
 	work := flag.String("work", "", "keep the large log in `DIR` (default sumlog-bench in the user's cache directory)")
-	limit := flag.Duration("timeout", 15*time.Minute, "end after this `time` and print what there is")
+	limit := flag.Duration("timeout", 0, "end after this `time` and print what there is (default 15 minutes, with -large 90)")
 	flag.Parse()
 	chosen, err := choose(*only)
 	if err != nil {
@@ -131,6 +138,12 @@ func run() error {
 	klog.SetOutput(io.Discard)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *limit == 0 {
+		*limit = 15 * time.Minute
+		if *large {
+			*limit = 90 * time.Minute
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
 	b := &bench{ctx: ctx, sumlog: *sumlog, sumwitness: *sumwitness, sumaudit: *sumaudit, work: *work, short: *short}
@@ -142,10 +155,19 @@ func run() error {
 	if b.short {
 		b.table.note("With -short, figures only show that the measurement works")
 	}
+	b.size = b.usual()
+	sizes := fmt.Sprint(b.size)
 	b.measure(chosen)
+	if *large {
+		b.closeBig()
+		b.size *= 10
+		b.table.second = fmt.Sprintf("%d records", b.size)
+		sizes += fmt.Sprint(" and ", b.size)
+		b.measure(slices.DeleteFunc(slices.Clone(chosen), func(p part) bool { return !p.size }))
+	}
 	b.closeBig()
-	b.table.lead("%s, %d × %s, %d records; load average %s before, %s after; %v",
-		runtime.Version(), runtime.NumCPU(), cpuModel(), b.records(), load, loadAverage(), time.Since(begin).Round(time.Second))
+	b.table.lead("%s, %d × %s, %s records; load average %s before, %s after; %v",
+		runtime.Version(), runtime.NumCPU(), cpuModel(), sizes, load, loadAverage(), time.Since(begin).Round(time.Second))
 	return b.table.print(os.Stdout, *markdown)
 }
 
@@ -217,8 +239,11 @@ func (b *bench) measure(chosen []part) {
 	}
 }
 
-// records is the size of the large log.
-func (b *bench) records() int64 {
+// records is the size of the large log under measure.
+func (b *bench) records() int64 { return b.size }
+
+// usual is the size of the large log without -large.
+func (b *bench) usual() int64 {
 	if b.short {
 		return 20_000
 	}

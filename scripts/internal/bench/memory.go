@@ -49,13 +49,13 @@ func measureMemory(b *bench) error {
 			return fmt.Errorf("%w (%s)", err, t.tail)
 		}
 	}
-	b.memoryRow(fmt.Sprintf("anonymous memory, %d records, largest under load", b.records()), s.peak.Load(), floor.peak.Load(), 200)
+	b.memoryRow("anonymous memory over the large log, largest under load", s.peak.Load(), floor.peak.Load(), 200)
 	return nil
 }
 
 // mixed asks for everything that the log and the index serve.
 func (b *bench) mixed() load {
-	lookups, tiles := anyOf(lookupPaths(b.records(), 1)), anyOf(fullTiles(b.records()))
+	lookup, tiles := lookups(b.records(), 1), anyOf(fullTiles(b.records()))
 	return newLoad(smallConns, largeBuffer, func(i uint64) string {
 		switch i % 16 {
 		case 0:
@@ -67,7 +67,7 @@ func (b *bench) mixed() load {
 		case 6, 7:
 			return "/tile/entries" + tiles(i)[len("/tile/0"):]
 		}
-		return lookups(i)
+		return lookup(i)
 	})
 }
 

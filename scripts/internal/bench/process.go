@@ -180,10 +180,21 @@ func (s *serving) anonymous() (int64, error) {
 
 // serve starts sumlog on dir. args are further flags.
 func (b *bench) serve(dir string, args ...string) (*serving, error) {
-	args = append([]string{"serve", "-dir", dir, "-listen", "127.0.0.1:0"}, args...)
-	cmd := exec.Command(b.sumlog, args...)
+	return b.startServe(b.serveCommand(dir, args...))
+}
+
+// serveMark is what stands before the address that sumlog serve prints.
+const serveMark = "export GOPROXY='http://"
+
+func (b *bench) serveCommand(dir string, args ...string) *exec.Cmd {
+	cmd := exec.Command(b.sumlog, append([]string{"serve", "-dir", dir, "-listen", "127.0.0.1:0"}, args...)...)
 	cmd.Env = environment()
-	s, err := start(b.ctx, cmd, "export GOPROXY='http://")
+	return cmd
+}
+
+// startServe starts sumlog serve and waits until it serves.
+func (b *bench) startServe(cmd *exec.Cmd) (*serving, error) {
+	s, err := start(b.ctx, cmd, serveMark)
 	if err != nil {
 		return nil, err
 	}

@@ -64,12 +64,12 @@ func (unknown) Publish(*log.Publication) error               { return nil }
 // Measuring admissions adds entries behind the first ones.
 func (b *bench) bigDir() (string, error) {
 	dir := filepath.Join(b.work, fmt.Sprintf("log-%d", b.records()))
-	if b.found {
+	if b.found == dir {
 		return dir, nil
 	}
 	_, p, err := log.Check(log.Config{Dir: dir})
 	if err == nil && p.Size >= b.records() {
-		b.found = true
+		b.found = dir
 		return dir, nil
 	}
 	if !errors.Is(err, os.ErrNotExist) {
@@ -85,8 +85,11 @@ func (b *bench) bigDir() (string, error) {
 		return "", err
 	}
 	progress("made it in %v", time.Since(begin).Round(time.Second))
-	b.found = true
-	return dir, os.Rename(filepath.Join(temp, "log"), dir)
+	if err := os.Rename(filepath.Join(temp, "log"), dir); err != nil {
+		return "", err
+	}
+	b.found = dir
+	return dir, nil
 }
 
 // makeLog makes a log of all records and its index.
@@ -112,7 +115,7 @@ func (b *bench) makeLog(dir string) error {
 			if _, err := l.Append(ctx, record(i)); err != nil {
 				return err
 			}
-			if i%100_000 == 0 {
+			if i%500_000 == 0 {
 				progress("%d records", i)
 			}
 		}

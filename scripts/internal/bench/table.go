@@ -24,14 +24,31 @@ type row struct {
 	verdict string // "met", or what it is instead
 }
 
+// cells are the figures of a row.
+func (r row) cells() []string { return []string{dash(r.got), dash(r.floor), ratioText(r.ratio)} }
+
 // A table is what a run prints.
 type table struct {
 	rows  []row
 	notes []string
+
+	second string         // what the second columns are about, "" without any
+	beside map[string]row // their rows, by what they are about
 }
 
+// add adds a row, to the second columns once there are any.
 func (t *table) add(r row) {
-	t.rows = append(t.rows, r)
+	if t.second == "" {
+		t.rows = append(t.rows, r)
+	} else {
+		if t.beside == nil {
+			t.beside = map[string]row{}
+		}
+		if !slices.ContainsFunc(t.rows, func(first row) bool { return first.what == r.what }) {
+			t.rows = append(t.rows, row{what: r.what, goal: r.goal})
+		}
+		t.beside[r.what] = r
+	}
 	progress("%s: %s, floor %s, ratio %s, goal %s: %s", r.what, dash(r.got), dash(r.floor), ratioText(r.ratio), dash(r.goal), r.verdict)
 }
 
@@ -49,12 +66,22 @@ func (t *table) lead(format string, args ...any) {
 // print writes the table, and its notes below it.
 func (t *table) print(w io.Writer, markdown bool) error {
 	head := []string{"what", "sumlog", "floor", "ratio", "goal", ""}
+	rule := []string{"---", "---:", "---:", "---:", "---", "---"}
+	if t.second != "" {
+		head = append(head, t.second, "floor", "ratio", "")
+		rule = append(rule, "---:", "---:", "---:", "---")
+	}
 	lines := [][]string{head}
 	if markdown {
-		lines = append(lines, []string{"---", "---:", "---:", "---:", "---", "---"})
+		lines = append(lines, rule)
 	}
 	for _, r := range t.rows {
-		lines = append(lines, []string{r.what, dash(r.got), dash(r.floor), ratioText(r.ratio), dash(r.goal), r.verdict})
+		cells := append(append([]string{r.what}, r.cells()...), dash(r.goal), r.verdict)
+		if t.second != "" {
+			other := t.beside[r.what]
+			cells = append(append(cells, other.cells()...), other.verdict)
+		}
+		lines = append(lines, cells)
 	}
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, cells := range lines {

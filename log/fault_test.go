@@ -359,6 +359,11 @@ func TestFullDiskCreate(t *testing.T) {
 			if free%2 == 0 {
 				c.Guard = filepath.Join(d.dir, "guard")
 			}
+			if free%3 == 0 { // in the directory, and not beside it
+				if err := os.Mkdir(c.Dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
 			fill(free)
 			_, err := Create(c)
 			if err != nil && !errors.Is(err, syscall.ENOSPC) {

@@ -329,6 +329,10 @@ func openRoot(dir string) (*os.Root, error) {
 		root.Close()
 		return nil, fmt.Errorf("%s: %w", dir, ErrBackup)
 	}
+	if isUnfinished(root) {
+		root.Close()
+		return nil, errUnfinished(dir)
+	}
 	if !holdsLog(root) {
 		root.Close()
 		return nil, &fs.PathError{Op: "open", Path: filepath.Join(dir, keyFile), Err: fs.ErrNotExist}

@@ -111,6 +111,9 @@ func generateKey(name string) (skey string, err error) {
 
 // readKey reads the signing key file, which only its owner may read.
 func readKey(root *os.Root) (*signer, error) {
+	if isUnfinished(root) {
+		return nil, errUnfinished(root.Name())
+	}
 	fi, err := root.Stat(keyFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no signing key: %w", err)

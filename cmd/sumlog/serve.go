@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -215,12 +214,8 @@ func (c *call) ensure(ups *upstreams) (made bool, err error) {
 	if !c.opts.init {
 		return false, nil
 	}
-	files, err := os.ReadDir(c.opts.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if vacant, err := log.Vacant(c.opts.dir); err != nil || !vacant {
 		return false, err
-	}
-	if len(files) > 0 {
-		return false, nil
 	}
 	_, err = c.create("")
 	return err == nil, err

@@ -68,7 +68,7 @@ func parseLine(line []byte) (*Publication, error) {
 }
 
 // openArchive opens the archive and verifies its last publication.
-func openArchive(root *os.Root, s *signer, flag int) (*archive, error) {
+func openArchive(root *os.Root, s lineOpener, flag int) (*archive, error) {
 	f, err := root.OpenFile(archiveFile, flag, 0o644)
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func openArchive(root *os.Root, s *signer, flag int) (*archive, error) {
 }
 
 // load finds the last complete line.
-func (a *archive) load(s *signer) error {
+func (a *archive) load(s lineOpener) error {
 	fi, err := a.f.Stat()
 	if err != nil {
 		return err
@@ -113,8 +113,13 @@ func (a *archive) load(s *signer) error {
 	return nil
 }
 
+// A lineOpener is a *signer or an *identity.
+type lineOpener interface {
+	openLine(line []byte) (*Publication, error)
+}
+
 // openLine parses a line and verifies its form and its notes.
-func (s *signer) openLine(line []byte) (*Publication, error) {
+func (id *identity) openLine(line []byte) (*Publication, error) {
 	p, err := parseLine(line)
 	if err != nil {
 		return nil, err
@@ -122,7 +127,7 @@ func (s *signer) openLine(line []byte) (*Publication, error) {
 	if again, err := p.line(); err != nil || !bytes.Equal(again, line) {
 		return nil, fmt.Errorf("archive: line of size %d: %w: not in its canonical form", p.Size, errRotten)
 	}
-	t, err := s.openNotes(p.Checkpoint, p.TreeHead)
+	t, err := id.openNotes(p.Checkpoint, p.TreeHead)
 	if err != nil {
 		return nil, fmt.Errorf("archive: line of size %d: %w: %v", p.Size, errRotten, err)
 	}
@@ -130,6 +135,17 @@ func (s *signer) openLine(line []byte) (*Publication, error) {
 		return nil, fmt.Errorf("archive: line of size %d: %w: size and tree head differ", p.Size, errRotten)
 	}
 	return p, nil
+}
+
+// hasLine reports whether the line of p ends at byte end.
+func (a *archive) hasLine(p *Publication, end int64) (bool, error) {
+	line, err := p.line()
+	if err != nil || end > a.size.Load() {
+		return false, err
+	}
+	got := make([]byte, len(line))
+	_, err = a.f.ReadAt(got, end-int64(len(line)))
+	return bytes.Equal(got, line), err
 }
 
 // trim cuts off what a crash left behind the last complete line.

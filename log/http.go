@@ -53,10 +53,18 @@ const (
 // Nothing beyond the published size exists: it is 404. A partial tile is
 // served at every width up to the published one.
 func (l *Log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/audited/add-checkpoint" {
+	switch {
+	case r.URL.Path == "/audited/add-checkpoint":
 		l.serveSubmission(w, r)
-		return
+	case r.URL.Path == "/checkpoint/audited" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		l.serveAudited(w, r)
+	default:
+		l.Reader.ServeHTTP(w, r)
 	}
+}
+
+// ServeHTTP serves what a [Log] does, but for what is about auditors: that is 404.
+func (l *Reader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		httpError(w, http.StatusMethodNotAllowed, "only GET and HEAD are served here")
@@ -65,8 +73,8 @@ func (l *Log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; path {
 	case "/checkpoint":
 		writeBytes(w, r, typeText, cacheHead, l.Published().Checkpoint)
-	case "/checkpoint/audited":
-		l.serveAudited(w, r)
+	case "/checkpoint/audited", "/audited/add-checkpoint":
+		httpError(w, http.StatusNotFound, "this server is read-only and knows no auditors")
 	case "/latest":
 		writeBytes(w, r, typeText, cacheHead, l.Published().TreeHead)
 	case "/checkpoints":
@@ -96,7 +104,7 @@ func writeBytes(w http.ResponseWriter, r *http.Request, contentType, cache strin
 }
 
 // unread answers for what is there and could not be read: 503 if that passes.
-func (l *Log) unread(w http.ResponseWriter, what string, err error) {
+func (l *Reader) unread(w http.ResponseWriter, what string, err error) {
 	l.logger.Error("could not be read", "what", what, "err", err)
 	if descriptors.Short(err) {
 		w.Header().Set("Retry-After", "5")
@@ -107,7 +115,7 @@ func (l *Log) unread(w http.ResponseWriter, what string, err error) {
 }
 
 // serveArchive copies lines of the archive, which is in the form served.
-func (l *Log) serveArchive(w http.ResponseWriter, r *http.Request) {
+func (l *Reader) serveArchive(w http.ResponseWriter, r *http.Request) {
 	after, limit := int64(-1), int64(MaxPage)
 	for name, v := range map[string]*int64{"after": &after, "limit": &limit} {
 		s := r.URL.Query().Get(name)
@@ -132,7 +140,7 @@ func (l *Log) serveArchive(w http.ResponseWriter, r *http.Request) {
 	}
 	page := min(limit, MaxPage)
 	left := page
-	for line, err := range l.archive.lines(after, l.shown.Load()) {
+	for line, err := range l.archived.Load().lines(after, l.shown.Load()) {
 		if err != nil && left == page {
 			l.unread(w, "the archive", err)
 			return
@@ -253,7 +261,7 @@ func newTileCache() *tileCache {
 	return c
 }
 
-func (l *Log) serveTile(w http.ResponseWriter, r *http.Request, path string) {
+func (l *Reader) serveTile(w http.ResponseWriter, r *http.Request, path string) {
 	id, err := parseTilePath(path)
 	if err != nil {
 		httpError(w, http.StatusBadRequest, errNotTile.Error())
@@ -287,10 +295,10 @@ func (l *Log) serveTile(w http.ResponseWriter, r *http.Request, path string) {
 }
 
 // etag is strong: for one key, the bytes of a tile at one width never change.
-func (l *Log) etag(id tileID) string {
+func (l *Reader) etag(id tileID) string {
 	b := make([]byte, 0, 48)
 	b = append(b, '"')
-	b = strconv.AppendUint(b, uint64(l.signer.verifier.KeyHash()), 16)
+	b = strconv.AppendUint(b, uint64(l.id.verifier.KeyHash()), 16)
 	b = append(b, '-', byte(id.kind))
 	for _, n := range [...]int64{int64(id.level), id.n, int64(id.w)} {
 		b = append(b, '-')
@@ -310,7 +318,7 @@ func etagMatches(header, etag string) bool {
 }
 
 // tileData returns the first w items of a tile of the tree at size.
-func (l *Log) tileData(id tileID, size int64) ([]byte, error) {
+func (l *Reader) tileData(id tileID, size int64) ([]byte, error) {
 	switch id.kind {
 	case kindBundle:
 		return l.tree.bundle(id.n, id.w, size)

@@ -118,7 +118,6 @@ import (
 	"time"
 
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/time/rate"
 
 	"example.org/sumlog/internal/checkpoint"
@@ -164,19 +163,14 @@ type Config struct {
 // A Log is an open log. It can be read at once, and appended to after Start.
 // All methods but Start and Close may be called concurrently.
 type Log struct {
-	root      *os.Root
-	tree      tree
+	Reader // what is published
+
 	signer    *signer
 	guardPath string
-	archive   *archive
-	logger    *slog.Logger
+	archive   *archive       // the Reader's
 	unlock    []func() error // of the directory, and of a guard outside it
 	places    []place        // that must be what they were; the first is log/
 	treeRoot  *os.Root       // keeps log/ what it was
-
-	published atomic.Pointer[Publication]
-	shown     atomic.Int64 // bytes of the archive that are shown
-	tiles     *tileCache
 
 	audited  *audited      // nil: no auditors
 	patience time.Duration // maxSubmissionTime, but in tests
@@ -371,10 +365,7 @@ func holdsLog(root *os.Root) bool {
 
 func newLog(c Config, root *os.Root) *Log {
 	l := &Log{
-		root:      root,
-		tree:      tree{dir: filepath.Join(c.Dir, treeDir)},
 		guardPath: c.Guard,
-		logger:    c.Logger,
 		witnesses: c.Witnesses,
 		evidence:  c.Evidence,
 		late:      new(atomic.Pointer[[]byte]),
@@ -383,13 +374,13 @@ func newLog(c Config, root *os.Root) *Log {
 		rate:      rate.NewLimiter(rate.Every(c.Interval), Burst),
 		outage:    newOutage(),
 		patience:  maxSubmissionTime,
-		tiles:     newTileCache(),
 		waiting:   make(map[module.Version]*waiter),
 		policies:  make(chan newPolicy),
 		kick:      make(chan struct{}, 1),
 		failed:    make(chan error, 1),
 		done:      make(chan struct{}),
 	}
+	l.root, l.tree, l.logger, l.tiles = root, tree{dir: filepath.Join(c.Dir, treeDir)}, c.Logger, newTileCache()
 	ctx, cancel := context.WithCancel(context.Background())
 	l.ctx = ctx
 	l.stop = sync.OnceFunc(func() {
@@ -406,48 +397,6 @@ func newLog(c Config, root *os.Root) *Log {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
 	return l
-}
-
-// Name returns the log's name: the checkpoint's origin and the key's name.
-func (l *Log) Name() string { return l.signer.signer.Name() }
-
-// VKey returns the verifier key of checkpoints and tree heads.
-func (l *Log) VKey() string { return l.signer.vkey }
-
-// Published returns the newest publication. It is never nil.
-func (l *Log) Published() *Publication { return l.published.Load() }
-
-// Publications yields the publications of the archive with a size larger than
-// after, oldest first; -1 yields all.
-func (l *Log) Publications(after int64) iter.Seq2[*Publication, error] {
-	return damageUnsafe(l.archive.publications(after, l.archive.size.Load()))
-}
-
-// Entries yields the entries [from, to), each compared with its leaf hash, their
-// Time zero: names are derived from them, and one that rotted would let a second
-// record of its module version in. What is archived but not yet shown can be
-// read too, for the index; what is shown to clients stops at the published size.
-func (l *Log) Entries(from, to int64) iter.Seq2[Entry, error] {
-	return damageUnsafe(l.tree.records(from, to, l.archive.last.Load().Size))
-}
-
-// Placed is Entries with the place of each, by which [Log.EntryAt] finds it again.
-func (l *Log) Placed(from, to int64) iter.Seq2[PlacedEntry, error] {
-	return damageUnsafe(l.tree.placed(from, to, l.archive.last.Load().Size))
-}
-
-// EntryAt returns entry i, its Time zero, from its place, which [Log.Placed] gave. It
-// reads no more than the entry, and compares it with the place's part of its leaf
-// hash: so it costs as much in a log of any size.
-func (l *Log) EntryAt(i int64, p Place) (Entry, error) {
-	e, err := l.tree.entryAt(i, p, l.archive.last.Load().Size)
-	return e, unsafeState(err)
-}
-
-// Inclusion returns the RFC 6962 inclusion proof of entry i in the tree of p, a
-// publication of this log.
-func (l *Log) Inclusion(i int64, p *Publication) ([]tlog.Hash, error) {
-	return l.tree.include(i, p.Size)
 }
 
 // damageUnsafe marks the errors of seq that show damage as unsafe.

@@ -33,6 +33,7 @@ func (l *Log) preflight(flag int) error {
 	if l.signer, err = readKey(l.root); err != nil {
 		return unsafeState(err)
 	}
+	l.id = l.signer.identity
 	if l.guard, err = needGuard(l.guardPath); err != nil {
 		return err
 	}
@@ -42,6 +43,7 @@ func (l *Log) preflight(flag int) error {
 	if l.archive, err = openArchive(l.root, l.signer, flag); err != nil {
 		return unsafeState(err)
 	}
+	l.archived.Store(l.archive)
 	if err := l.agree(); err != nil {
 		return unsafeState(err)
 	}

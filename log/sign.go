@@ -54,7 +54,12 @@ func CheckName(name string) error {
 // A signer holds the log's one key. It signs the two notes of a publication
 // and nothing else: there is no raw signing operation to misuse.
 type signer struct {
-	signer   note.Signer
+	*identity
+	signer note.Signer
+}
+
+// An identity is what verifies the notes of a log.
+type identity struct {
 	verifier note.Verifier
 	vkey     string
 }
@@ -81,7 +86,7 @@ func newSigner(skey string) (*signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &signer{s, v, vkey}, nil
+	return &signer{&identity{v, vkey}, s}, nil
 }
 
 // generateKey makes a signing key. An empty name becomes localhost/ and eight
@@ -192,8 +197,8 @@ func (s *signer) openCheckpoint(msg []byte) (tlog.Tree, error) {
 // openNotes verifies the two notes of a publication and returns the one tree
 // that both speak of. Text beyond the three lines is refused: this log never
 // wrote any.
-func (s *signer) openNotes(checkpoint, treeHead []byte) (tlog.Tree, error) {
-	vs := note.VerifierList(s.verifier)
+func (id *identity) openNotes(checkpoint, treeHead []byte) (tlog.Tree, error) {
+	vs := note.VerifierList(id.verifier)
 	head, err := note.Open(treeHead, vs)
 	if err != nil {
 		return tlog.Tree{}, fmt.Errorf("tree head: %w", err)
@@ -209,7 +214,7 @@ func (s *signer) openNotes(checkpoint, treeHead []byte) (tlog.Tree, error) {
 	if err != nil {
 		return tlog.Tree{}, fmt.Errorf("checkpoint: %w", err)
 	}
-	if cp.Text != checkpointText(s.signer.Name(), t) {
+	if cp.Text != checkpointText(id.verifier.Name(), t) {
 		return tlog.Tree{}, errors.New("checkpoint and tree head speak of different trees")
 	}
 	return t, nil

@@ -113,10 +113,13 @@ func (s *source) verifyArchive(ctx context.Context, have *archive) error {
 	r := rangeFactory.NewEmptyRange(0)
 	if have != nil {
 		from, last = have.size.Load(), have.last.Load()
-		if err := s.hasLine(last, from); err != nil {
+		has, err := s.archive.hasLine(last, from)
+		if err != nil {
 			return err
 		}
-		var err error
+		if !has {
+			return fmt.Errorf("%w: the archive is not the continuation of the backup's, which ends at size %d", ErrUnsafe, last.Size)
+		}
 		if r, err = s.tree.compactRange(last.Size, s.at.N); err != nil {
 			return err
 		}
@@ -142,24 +145,6 @@ func (s *source) verifyArchive(ctx context.Context, have *archive) error {
 			return errors.Join(err, fmt.Errorf("archive: line of size %d: %w: its root is not that of the entries", p.Size, errRotten))
 		}
 		last = p
-	}
-	return nil
-}
-
-// hasLine reports whether the line of p ends at byte end of the archive.
-func (s *source) hasLine(p *Publication, end int64) error {
-	line, err := p.line()
-	if err != nil {
-		return err
-	}
-	got := make([]byte, len(line))
-	if end <= s.archive.size.Load() {
-		if _, err := s.archive.f.ReadAt(got, end-int64(len(line))); err != nil {
-			return err
-		}
-	}
-	if !bytes.Equal(got, line) {
-		return fmt.Errorf("%w: the archive is not the continuation of the backup's, which ends at size %d", ErrUnsafe, p.Size)
 	}
 	return nil
 }

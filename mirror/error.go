@@ -69,6 +69,7 @@ const (
 //	other statuses, garbage, wrong hashes   502
 //	upstream hangs                          504
 //	the work goes on; busy; shutting down   503, Retry-After
+//	not in a server that is read-only       503, Retry-After
 //	out of descriptors, memory, disk        503, Retry-After
 //	anything else                           500
 //
@@ -146,6 +147,8 @@ func public(err error) *publicError {
 		return &publicError{status: http.StatusForbidden, text: upstream.ErrPrivate.Error()}
 	case errors.Is(err, upstream.ErrSecurity):
 		return &publicError{status: http.StatusBadGateway, text: upstream.ErrSecurity.Error()}
+	case errors.Is(err, admit.ErrReadOnly):
+		return &publicError{http.StatusServiceUnavailable, admit.ErrReadOnly.Error(), later}
 	case errors.Is(err, admit.ErrTimeout), errors.Is(err, admit.ErrBusy):
 		return &publicError{http.StatusServiceUnavailable, err.Error(), soon}
 	case errors.As(err, &refused):

@@ -7,12 +7,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/mod/module"
 
 	"example.org/sumlog/index"
 	"example.org/sumlog/internal/cli"
@@ -27,8 +30,9 @@ import (
 // An authority is all parts of a server, wired together.
 type authority struct {
 	logger *slog.Logger
-	root   *os.Root // the data directory
-	log    *log.Log
+	root   *os.Root    // the data directory
+	log    *log.Log    // nil: read-only
+	reader *log.Reader // the log's, or a view's
 	index  *index.Index
 	store  *store.Store
 	client *upstream.Client
@@ -36,8 +40,12 @@ type authority struct {
 	router *upstream.Router
 	db     *upstream.Database // nil: records are computed
 	dbRoot *os.Root
-	admit  *admit.Service
+	admit  *admit.Service // nil: read-only
 	closed bool
+
+	failed   <-chan error      // why it cannot go on
+	stopped  func(error) error // makes of it what is said
+	unfollow func()            // nil, or ends what brings a read-only one up to date
 }
 
 // An authorityConfig says what to open.
@@ -55,7 +63,7 @@ type authorityConfig struct {
 // openAuthority makes a running authority of an open log, which it closes when
 // it fails.
 func openAuthority(c authorityConfig, l *log.Log) (a *authority, err error) {
-	a = &authority{logger: c.logger, log: l}
+	a = &authority{logger: c.logger, log: l, reader: &l.Reader, failed: l.Failed(), stopped: signingStopped}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -96,7 +104,7 @@ func openAuthority(c authorityConfig, l *log.Log) (a *authority, err error) {
 }
 
 // openIndex opens the index of l, or makes it again.
-func openIndex(dir string, rebuild bool, l *log.Log, logger *slog.Logger, progress func(done, total int64)) (*index.Index, error) {
+func openIndex(dir string, rebuild bool, l index.Source, logger *slog.Logger, progress func(done, total int64)) (*index.Index, error) {
 	return index.Open(index.Config{
 		Path: filepath.Join(dir, indexFile), Source: l, Rebuild: rebuild, Logger: logger, Progress: progress,
 	})
@@ -136,14 +144,19 @@ func (a *authority) openUpstreams(u upstreams, flights int, evidence func(string
 // handler returns the handler of everything that the authority serves.
 func (a *authority) handler() (http.Handler, error) {
 	onError := mirror.ErrorWriter(a.logger)
-	m, err := mirror.New(mirror.Config{Log: a.log, Names: a.index, Store: a.store, Admission: a.admit, Error: onError})
+	var shown http.Handler = a.reader
+	var admission admission = readOnly{}
+	if a.log != nil {
+		shown, admission = a.log, a.admit
+	}
+	m, err := mirror.New(mirror.Config{Log: a.reader, Names: a.index, Store: a.store, Admission: admission, Error: onError})
 	if err != nil {
 		return nil, err
 	}
 	r := &router{
-		name:   a.log.Name(),
-		log:    a.log,
-		lookup: a.index.Lookup(a.admit.Admit, onError),
+		name:   a.reader.Name(),
+		log:    shown,
+		lookup: a.index.Lookup(admission.Admit, onError),
 		logged: a.index.Lookup(nil, onError),
 		feed:   a.index.Feed(),
 		mirror: m,
@@ -155,6 +168,12 @@ func (a *authority) handler() (http.Handler, error) {
 	return r, nil
 }
 
+// An admission is what is served of an *admit.Service.
+type admission interface {
+	mirror.Admission
+	Admit(ctx context.Context, m module.Version) error
+}
+
 // close ends all work, the newest first, and closes everything. What was
 // acknowledged is durable whether it gets to its end or not.
 func (a *authority) close() error {
@@ -163,10 +182,15 @@ func (a *authority) close() error {
 	}
 	a.closed = true
 	var errs []error
+	if a.unfollow != nil {
+		a.unfollow()
+	}
 	if a.admit != nil {
 		errs = append(errs, a.admit.Close())
 	}
-	errs = append(errs, a.log.Close())
+	if a.log != nil {
+		errs = append(errs, a.log.Close())
+	}
 	if a.index != nil {
 		errs = append(errs, a.index.Close())
 	}

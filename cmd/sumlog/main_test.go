@@ -236,7 +236,7 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(bin, append([]string{"serve", "-dir", args[0], "-listen", "127.0.0.1:0"}, args[1:]...)...)
 	cmd.Dir = ts.MkAbs(".")
-	vars := []string{"HOME", "PATH", "GOENV", "GOPROXY", "GOSUMDB", "GOPRIVATE", "SUMLOG_UPSTREAM", "NETRC", "GOAUTH", "GORACE", "GOCOVERDIR"}
+	vars := []string{"HOME", "PATH", "GOENV", "GOPROXY", "GOSUMDB", "GOPRIVATE", "SUMLOG_UPSTREAM", "NETRC", "GOAUTH", "GORACE", "GOCOVERDIR", "TMPDIR"}
 	for _, name := range append(vars, worldVars...) {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)

@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"example.org/sumlog/internal/policy"
 )
@@ -139,4 +141,121 @@ func (w *witnessed) auditUnder(audit, text string, code int) {
 			w.t.Errorf("%q: exit code %d, want %d: %s, under\n%s", args, got, code, out, text)
 		}
 	}
+}
+
+// recipe returns the lines of the code below a heading of the README, by the comment
+// in front of them, with the places of a machine in a directory of the test.
+func recipe(t *testing.T, heading, dir string) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(text), "\n"+heading+"\n")
+	section, _, _ = strings.Cut(section, "\n#")
+	if !ok {
+		t.Fatalf("README.md has no %s", heading)
+	}
+	places := strings.NewReplacer("/var/lib/", dir+"/lib/", "/backup/", dir+"/backup/", "/tmp/", dir+"/tmp/", ":8079", ":0", ":8070", ":0")
+	steps := make(map[string][]string)
+	step := ""
+	for line := range strings.Lines(section) {
+		line, code := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "    ")
+		if comment, ok := strings.CutPrefix(line, "# "); code && ok {
+			step, _, _ = strings.Cut(comment, ",")
+		} else if code && line != "" {
+			steps[step] = append(steps[step], places.Replace(line))
+		}
+	}
+	return steps
+}
+
+// TestBackupRecipe runs the README's recipe as it stands: backup beside a running
+// server, a drill beside it too, and the restore.
+func TestBackupRecipe(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"lib", "backup", "tmp"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	steps := recipe(t, "### Backup, restore, drill", dir)
+	if len(steps["backup"]) != 1 || len(steps["drill"]) != 3 || len(steps["restore"]) != 2 {
+		t.Fatalf("the recipe has other steps: %q", steps)
+	}
+	live := filepath.Join(dir, "lib/sumlog")
+	run(t, "", "sumlog init -dir "+live+" -name sum.test -guard "+filepath.Join(dir, "guard")+" -upstream off -sumdb off -private ''")
+	server := background(t, "sumlog serve -dir "+live+" -listen 127.0.0.1:0", "sumlog: verifier key")
+	backup := background(t, steps["backup"][0], "backed up: ")
+	out := backup.text()
+	size := strings.TrimSpace(out[strings.LastIndex(out, " ")+1:])
+
+	drill := steps["drill"]
+	run(t, "", "SIZE="+size+"; "+drill[0])
+	run(t, "", drill[1])
+	end(t, background(t, drill[2], "sumlog: verifier key"))
+
+	end(t, backup)
+	end(t, server)
+	if err := os.RemoveAll(live); err != nil {
+		t.Fatal(err)
+	}
+	restore := steps["restore"]
+	if said := run(t, size+"\n", restore[0]); !strings.Contains(said, "Is the old directory really lost?") {
+		t.Errorf("restore said %s", said)
+	}
+	end(t, background(t, restore[1]+" -listen 127.0.0.1:0", "sumlog: verifier key"))
+}
+
+// run runs a line of a shell to its end and returns what it wrote.
+func run(t *testing.T, stdin, line string) string {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", line)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return string(out)
+}
+
+// background starts a line of a shell and waits until it wrote something.
+func background(t *testing.T, line, until string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command("sh", "-c", "exec "+line), exited: make(chan error, 1)}
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.cmd.Process.Kill() })
+	go func() { p.exited <- p.cmd.Wait() }()
+	for end := time.Now().Add(time.Minute); !strings.Contains(p.text(), until); time.Sleep(5 * time.Millisecond) {
+		select {
+		case err := <-p.exited:
+			t.Fatalf("%s: %v\n%s", line, err, p.text())
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: %s", line, p.text())
+		}
+	}
+	return p
+}
+
+// end ends what background started. It must exit with 0.
+func end(t *testing.T, p *process) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-p.exited; err != nil {
+		t.Errorf("%q: %v\n%s", p.cmd.Args, err, p.text())
+	}
+}
+
+// Write keeps what the process writes.
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.Write(b)
 }

@@ -47,9 +47,15 @@ is not loopback needs -open.
 	sumlog serve -init -dir DIR
 
 creates a log first if there is none.
+
+With -read-only it serves what is published in DIR, as it grows: a backup, another
+copy, or the directory of a server on another host. It takes no lock, needs no guard,
+signs and admits nothing, asks no upstream, and writes nothing into DIR; its index is
+a temporary one, in a directory below TMPDIR. What it does not have is 503, because it
+cannot know that a module does not exist.
 `,
 	Flags: append(append([]string{"dir", "listen", "open"}, upstreamFlags...),
-		"guard", "witness-policy", "publish-interval", "wait", "auditor", "metrics", "url", "config", "init", "name"),
+		"guard", "witness-policy", "publish-interval", "wait", "auditor", "metrics", "url", "config", "init", "name", "read-only"),
 	NArgs: cli.Exactly(0),
 	Run:   runServe,
 }
@@ -76,6 +82,9 @@ func runServe(ctx context.Context, c *call) error {
 	files, err := limits()
 	if err != nil {
 		return err
+	}
+	if c.opts.readOnly {
+		return c.serveReadOnly(ctx, files)
 	}
 	if err := c.inherit(ctx); err != nil {
 		return err
@@ -119,36 +128,46 @@ func runServe(ctx context.Context, c *call) error {
 		return err
 	}
 	defer stopMetrics()
-	bounded := listen.New(ln, files.conns, logger)
+	if opened, err := c.openServer(ctx, s, ln, files.conns, func(progress func(done, total int64)) (*authority, error) {
+		return openAuthority(authorityConfig{dir: c.opts.dir, upstreams: ups, wait: c.opts.wait, flights: files.flights, logger: logger, progress: progress}, l)
+	}); !opened {
+		return hintAhead(err)
+	}
+	c.greet(&l.Reader, ln.Addr())
+	return c.attend(ctx, hup, l, func() error { return s.wait(ctx) }, logger)
+}
+
+// openServer has s serve on ln at once, with 503 until what it shall serve is open. It
+// reports whether it is: not with an error, nor if ctx ended first.
+func (c *call) openServer(ctx context.Context, s *server, ln net.Listener, conns int,
+	open func(progress func(done, total int64)) (*authority, error)) (opened bool, err error) {
+	bounded := listen.New(ln, conns, s.logger)
 	bounded.Attach(s.http)
-	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(bounded) }()
-	m := c.Meter("reading log into index", logger)
-	var a *authority
-	opened := make(chan error, 1)
+	go func() { s.served <- s.http.Serve(bounded) }()
+	m := c.Meter("reading log into index", s.logger)
+	done := make(chan error, 1)
 	go func() {
 		var err error
-		a, err = openAuthority(authorityConfig{dir: c.opts.dir, upstreams: ups, wait: c.opts.wait, flights: files.flights, logger: logger, progress: m.Set}, l)
-		opened <- err
+		s.parts, err = open(m.Set)
+		done <- err
 	}()
 	select {
-	case err = <-opened:
+	case err = <-done:
 	case <-ctx.Done():
 		// An index that is being made is of no use half made, and what of the
 		// log's tail is half published a crash would leave too: the process can
 		// just end.
-		return nil
+		return false, nil
 	}
 	m.End()
 	if err == nil {
-		err = s.start(a)
+		err = s.start(s.parts)
 	}
 	if err != nil {
 		s.http.Close()
-		return hintAhead(err)
+		return false, err
 	}
-	c.greet(l, ln.Addr())
-	return c.attend(ctx, hup, l, func() error { return s.wait(ctx, a, served) }, logger)
+	return true, nil
 }
 
 // attend listens to the operator while serve runs.
@@ -163,6 +182,9 @@ func (c *call) attend(ctx context.Context, hup <-chan os.Signal, l *log.Log, ser
 
 // checkServe checks what needs no look at anything else.
 func (c *call) checkServe() error {
+	if c.opts.readOnly && c.opts.init {
+		return cli.Usagef("-init creates a log, and -read-only writes nothing")
+	}
 	// A longer one would have admissions refused that only wait for it.
 	if c.opts.interval < 0 || c.opts.interval > maxInterval {
 		return cli.Usagef("-publish-interval %v is not between 0 and %v", c.opts.interval, maxInterval)
@@ -222,7 +244,7 @@ func (c *call) ensure(ups *upstreams) (made bool, err error) {
 }
 
 // greet says what runs, and prints what to paste.
-func (c *call) greet(l *log.Log, addr net.Addr) {
+func (c *call) greet(l *log.Reader, addr net.Addr) {
 	c.Say("serving %s, size %d, on http://%s", l.Name(), l.Published().Size, addr)
 	c.Say("verifier key %s", l.VKey())
 	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() && c.opts.url == "" {
@@ -243,6 +265,8 @@ type server struct {
 	main   atomic.Pointer[http.Handler] // nil before it serves
 	state  atomic.Pointer[string]       // why it is not ready; "" if it is
 	health health
+	parts  *authority // what it serves, once it is open
+	served chan error // how serving ended
 }
 
 // A health is what a log says of its own.
@@ -252,7 +276,7 @@ type health interface {
 }
 
 func newServer(l health, logger *slog.Logger) *server {
-	s := &server{logger: logger, health: l}
+	s := &server{logger: logger, health: l, served: make(chan error, 1)}
 	s.not("starting")
 	s.http = &http.Server{
 		Handler:           guarded(s, logger),
@@ -328,18 +352,21 @@ func unready(w http.ResponseWriter, reason string) {
 }
 
 // wait serves until it is told to end or cannot go on, and closes everything.
-func (s *server) wait(ctx context.Context, a *authority, served <-chan error) error {
+func (s *server) wait(ctx context.Context) error {
+	a := s.parts
 	var err error
 	select {
 	case <-ctx.Done():
 		s.logger.Info("shutting down")
-	case err = <-a.log.Failed():
-		err = signingStopped(err)
-	case err = <-served:
+	case err = <-a.failed:
+		err = a.stopped(err)
+	case err = <-s.served:
 	}
 	s.not("shutting down")
 	// Those who wait for an admission are told, instead of cut off.
-	go a.admit.Close()
+	if a.admit != nil {
+		go a.admit.Close()
+	}
 	drain, cancel := context.WithTimeout(context.Background(), maxDrain)
 	defer cancel()
 	if s.http.Shutdown(drain) != nil {

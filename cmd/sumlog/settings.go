@@ -37,6 +37,7 @@ type options struct {
 	json                  bool
 	size                  string
 	every                 time.Duration
+	readOnly              bool
 }
 
 const (
@@ -142,6 +143,11 @@ var settings = []cli.Setting[*call]{
 		Name:  "json",
 		Usage: "print JSON",
 		Bind:  cli.Switch(func(c *call) *bool { return &c.opts.json }),
+	},
+	{
+		Name:  "read-only",
+		Usage: "serve what is in DIR, which may be a backup or another host's, as it\ngrows; admit and sign nothing, ask nobody, write nothing there",
+		Bind:  cli.Switch(func(c *call) *bool { return &c.opts.readOnly }),
 	},
 	{
 		Name: "every", Value: "TIME",

@@ -104,6 +104,9 @@ const (
 // trying later is right.
 var ErrTimeout = errors.New("still being fetched or published, try again in a moment")
 
+// ErrReadOnly is the error of what a server that admits nothing does not have.
+var ErrReadOnly = errors.New("this server is read-only and does not have it; whether it exists, only a server that admits can say")
+
 // ErrBusy is the error of a request that needs an upstream while too many
 // others do.
 var ErrBusy = errors.New("too many modules are being fetched, try again in a moment")

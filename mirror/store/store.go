@@ -119,6 +119,10 @@ type Config struct {
 	// Dir is the directory; it is made if it is missing, its parent is not.
 	Dir string
 
+	// ReadOnly says that the directory is another's: it must be there, and nothing
+	// is written, swept or moved aside in it.
+	ReadOnly bool
+
 	// Private says which modules are private; what is below a private path is
 	// private too. Their files and those of the others are checked in rooms apart,
 	// so that neither wait for the other, and are for this user alone. Nil: none.
@@ -173,15 +177,11 @@ type Meta struct {
 // Open opens the store in c.Dir and removes the temporary files that a crash
 // left there.
 func Open(c Config) (*Store, error) {
-	if err := os.Mkdir(c.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := prepare(c); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(c.Dir)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := durable.Sweep(root, tempDir); err != nil {
-		root.Close()
 		return nil, err
 	}
 	l := c.Logger
@@ -199,10 +199,30 @@ func Open(c Config) (*Store, error) {
 		checks:  checks{ctx: ctx},
 		stop:    stop,
 	}
+	if c.ReadOnly {
+		return s, nil
+	}
 	if err := s.tighten(); err != nil && !errors.Is(err, syscall.EROFS) {
 		l.Warn("files of private modules may be readable by others", "err", err)
 	}
 	return s, nil
+}
+
+// prepare makes the directory of a store and sweeps it.
+func prepare(c Config) error {
+	if c.ReadOnly {
+		return nil
+	}
+	if err := os.Mkdir(c.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	root, err := os.OpenRoot(c.Dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	_, err = durable.Sweep(root, tempDir)
+	return err
 }
 
 // Close gives up the directory and ends the checks. Files that were opened stay
@@ -401,6 +421,10 @@ func (s *Store) setAside(k key, name string, id identity, cause error) error {
 		return errChanged
 	}
 	s.memo.Delete(k)
+	if s.c.ReadOnly {
+		s.log.Error("stored file does not match its record", "file", name, "cause", cause)
+		return fmt.Errorf("%s: %w: %w", name, ErrDamaged, fs.ErrNotExist)
+	}
 	aside := path.Join(badDir, time.Now().UTC().Format("20060102T150405Z-")+rand.Text())
 	err = durable.MkdirAll(s.root, badDir)
 	if err == nil {

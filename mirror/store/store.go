@@ -174,15 +174,23 @@ type Meta struct {
 	Size int64
 }
 
-// Open opens the store in c.Dir and removes the temporary files that a crash
-// left there.
+// Open opens the store in c.Dir and, unless it is only read, removes the temporary
+// files that a crash left there.
 func Open(c Config) (*Store, error) {
-	if err := prepare(c); err != nil {
-		return nil, err
+	if !c.ReadOnly {
+		if err := os.Mkdir(c.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
 	}
 	root, err := os.OpenRoot(c.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if !c.ReadOnly {
+		if _, err := durable.Sweep(root, tempDir); err != nil {
+			root.Close()
+			return nil, err
+		}
 	}
 	l := c.Logger
 	if l == nil {
@@ -206,23 +214,6 @@ func Open(c Config) (*Store, error) {
 		l.Warn("files of private modules may be readable by others", "err", err)
 	}
 	return s, nil
-}
-
-// prepare makes the directory of a store and sweeps it.
-func prepare(c Config) error {
-	if c.ReadOnly {
-		return nil
-	}
-	if err := os.Mkdir(c.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	root, err := os.OpenRoot(c.Dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	_, err = durable.Sweep(root, tempDir)
-	return err
 }
 
 // Close gives up the directory and ends the checks. Files that were opened stay

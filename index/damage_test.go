@@ -270,6 +270,8 @@ func TestCrash(t *testing.T) {
 func TestMixture(t *testing.T) {
 	m := newMemory(t, "sum.example.com")
 	path := filepath.Join(t.TempDir(), "index.db")
+	// Tables of many pages, of which a publication changes some.
+	grow(t, m, 5000, 5000, time.Second)
 	x := open(t, path, m)
 	for _, p := range grow(t, m, 120, 3, time.Second) {
 		if err := x.Publish(p); err != nil {

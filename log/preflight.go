@@ -29,21 +29,19 @@ import (
 // The work grows with the logarithm of the tree and with what was not yet
 // published, not with the tree.
 func (l *Log) preflight(flag int) error {
-	var err error
-	if l.signer, err = readKey(l.root); err != nil {
+	err := l.openKey()
+	if err != nil {
 		return unsafeState(err)
 	}
-	l.id = l.signer.identity
 	if l.guard, err = needGuard(l.guardPath); err != nil {
 		return err
 	}
 	if l.guard.name != l.Name() {
 		return fmt.Errorf("%w: the guard %s belongs to the log %s, the key to %s", ErrUnsafe, l.guardPath, l.guard.name, l.Name())
 	}
-	if l.archive, err = openArchive(l.root, l.signer, flag); err != nil {
+	if err := l.openArchive(flag); err != nil {
 		return unsafeState(err)
 	}
-	l.archived.Store(l.archive)
 	if err := l.agree(); err != nil {
 		return unsafeState(err)
 	}
@@ -51,6 +49,22 @@ func (l *Log) preflight(flag int) error {
 	l.published.Store(l.newest())
 	l.shown.Store(l.archive.size.Load())
 	return nil
+}
+
+// openKey reads the key, which says whose log it is.
+func (l *Log) openKey() (err error) {
+	if l.signer, err = readKey(l.root); err == nil {
+		l.id = l.signer.identity
+	}
+	return err
+}
+
+// openArchive opens the archive for the log and its readers.
+func (l *Log) openArchive(flag int) (err error) {
+	if l.archive, err = openArchive(l.root, l.signer, flag); err == nil {
+		l.archived.Store(l.archive)
+	}
+	return err
 }
 
 // agree compares Tessera's state, its tiles and bundles, the archive and the

@@ -166,10 +166,10 @@ func (r *renewer) absent() error {
 
 // check does every check of a start, and those of all files, and makes the guard.
 func (r *renewer) check(ctx context.Context) (err error) {
-	if r.signer, err = readKey(r.root); err != nil {
+	if err := r.openKey(); err != nil {
 		return err
 	}
-	if r.archive, err = openArchive(r.root, r.signer, os.O_RDONLY); err != nil {
+	if err := r.openArchive(os.O_RDONLY); err != nil {
 		return err
 	}
 	t, err := r.tree.state()

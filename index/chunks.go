@@ -216,12 +216,13 @@ func (l *lineWriter) flush() error {
 type span struct {
 	number int64 // of the first chunk
 	chunks []chunk
+	read   int // how many of them are in text
 	text   []byte
 }
 
 // reset makes s empty, to begin with the chunk with that number.
 func (s *span) reset(number int64) {
-	s.number, s.chunks, s.text = number, s.chunks[:0], s.text[:0]
+	s.number, s.chunks, s.read, s.text = number, s.chunks[:0], 0, s.text[:0]
 }
 
 // next returns the number of the chunk after those of s.
@@ -247,7 +248,7 @@ func (s *span) add(v sqlite.Value, last int64) error {
 	return nil
 }
 
-// from returns the text from chunk i on.
+// from returns what is read of the text from chunk i on.
 func (s *span) from(i int) []byte { return s.text[s.chunks[i].begin-s.chunks[0].begin:] }
 
 // cut returns the lines of the entries from from to to, which s has.
@@ -273,32 +274,35 @@ func (f *lineFile) lines(r *reader, from, to int64, s *span) ([]byte, error) {
 	if err := f.extend(r, (to-1)/chunkLines, s); err != nil {
 		return nil, err
 	}
-	if n := len(s.chunks); s.chunks[n-1].number == (to-1)/chunkLines && s.chunks[n-1].next() < to {
-		return nil, fmt.Errorf("%w: chunk %d of the lines is not the newest", sqlite.ErrRow, s.chunks[n-1].number)
+	if c := &s.chunks[(to-1)/chunkLines-s.number]; c.next() < to {
+		return nil, fmt.Errorf("%w: chunk %d of the lines is not the newest", sqlite.ErrRow, c.number)
 	}
 	return s.cut(from, to), nil
 }
 
 // extend reads what s lacks of the chunks up to last.
 func (f *lineFile) extend(r *reader, last int64, s *span) error {
-	have := len(s.chunks)
-	if s.next() > last {
-		return nil
-	}
-	err := r.groups.Run(func(v []sqlite.Value) error { return s.add(v[0], last) }, s.next()/groupChunks, last/groupChunks)
-	if err != nil {
-		return err
+	if s.next() <= last {
+		err := r.groups.Run(func(v []sqlite.Value) error { return s.add(v[0], last) }, s.next()/groupChunks, last/groupChunks)
+		if err != nil {
+			return err
+		}
 	}
 	if s.next() <= last {
 		return fmt.Errorf("%w: chunk %d of the lines is missing", sqlite.ErrRow, s.next())
 	}
-	begin, end := s.chunks[have].begin, s.chunks[len(s.chunks)-1].end()
-	s.text = slices.Grow(s.text, int(end-begin))[:end-s.chunks[0].begin]
+	have, want := s.read, int(last-s.number)+1
+	if want <= have {
+		return nil
+	}
+	begin := s.chunks[have].begin
+	size := int(s.chunks[want-1].end() - s.chunks[0].begin)
+	s.text = slices.Grow(s.text, size-len(s.text))[:size]
 	text := s.from(have)
 	// What an error leaves unread has not the right checksum, but by chance.
 	n, _ := f.file.ReadAt(text, begin)
 	clear(text[n:])
-	for i := have; i < len(s.chunks); i++ {
+	for i := have; i < want; i++ {
 		c := &s.chunks[i]
 		if part := s.from(i)[:c.size]; crc32.Checksum(part, castagnoli) != c.sum {
 			if err := f.mend(c, part); err != nil {
@@ -306,6 +310,7 @@ func (f *lineFile) extend(r *reader, last int64, s *span) error {
 			}
 		}
 	}
+	s.read = want
 	return nil
 }
 
@@ -357,12 +362,17 @@ func (f *lineFile) since(r *reader, t, size int64, s *span) (int64, error) {
 	number := int64(0)
 	err := r.groupAt.Run(func(v []sqlite.Value) error {
 		var rows []byte
-		err := scan2(v, &number, &rows)
+		if err := scan2(v, &number, &rows); err != nil {
+			return err
+		}
 		number *= groupChunks
+		last := number + int64(len(rows)/chunkRow) - 1
 		for n := 1; n < len(rows)/chunkRow && rowTime(rows[n*chunkRow:]) <= t; n++ {
 			number++
 		}
-		return err
+		// What may be read next is at hand.
+		s.reset(number)
+		return s.add(v[1], min(last, number+maxPage/chunkLines+1))
 	}, t)
 	if err != nil {
 		return 0, err

@@ -291,7 +291,7 @@ func TestVerifyLies(t *testing.T) {
 		_, path, _ = strings.Cut(d.out, "evidence: ")
 		path, _, _ = strings.Cut(path, "\n")
 		d.want(0, "evidence", "-vkey", d.VKey(), path)
-		d.says("OBSERVATION", "E11", "/lookup/example.com/!tools/g1@v1.0.1")
+		d.says("OBSERVATION", "E11", "/lookup/example.com/%21tools/g1@v1.0.1")
 	}
 	d.Break(testauthority.LookupGone)
 	d.want(1, d.online("verify")...)

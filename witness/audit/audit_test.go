@@ -538,3 +538,21 @@ func TestOnlyNew(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyNewRequired has a check that never could be made stay a failure when nothing
+// is new, and one that was made not.
+func TestOnlyNewRequired(t *testing.T) {
+	r := newRig(t, 5, 20)
+	r.c.Sample, r.c.OnlyNew = -1, true
+	r.Tamper(func(path string, _ url.Values, status int, body []byte) (int, []byte) {
+		if strings.HasPrefix(path, "/lookup/") {
+			return http.StatusNotFound, nil
+		}
+		return status, body
+	})
+	for id, want := range map[string]report.Result{"B5": report.Failed, "D3": report.OK, "V2": report.OK} {
+		r.c.State, r.c.Require = t.TempDir(), []string{id}
+		r.audit(want)
+		r.audit(want)
+	}
+}

@@ -527,7 +527,8 @@ func (r *run) require(err error) {
 	}
 	made := make(map[string]bool)
 	for _, d := range r.report.Checks() {
-		made[d.ID] = d.Result != report.Skipped || d.Skipped == derived.WasMade
+		made[d.ID] = d.Result != report.Skipped ||
+			d.Skipped == derived.WasMade && slices.Contains(r.begin.Offers, serviceOf(d.ID))
 	}
 	for _, id := range ids {
 		all := slices.Contains(r.c.Require, All) && !slices.Contains(never, id) &&

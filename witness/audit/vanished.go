@@ -59,3 +59,16 @@ func (r *run) vanished() (ids []string) {
 	}
 	return ids
 }
+
+// serviceOf returns the id by which services have what a check is made on.
+func serviceOf(id string) string {
+	switch id[0] {
+	case 'D':
+		return "D1"
+	case 'V':
+		if id == "V2" {
+			return "V1"
+		}
+	}
+	return id
+}

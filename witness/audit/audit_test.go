@@ -465,6 +465,7 @@ func TestLongArchive(t *testing.T) {
 // TestOnlyNew counts what audits of all records ask for, one after the other, in one
 // process and over restarts.
 func TestOnlyNew(t *testing.T) {
+	t.Chdir(t.TempDir()) // where evidence goes without a state
 	for _, kept := range []string{"state", "memory"} {
 		r := newRig(t, 5, 20, 40, 60)
 		r.c.Sample, r.c.OnlyNew, r.c.Require = -1, true, []string{"B3", "B5", "D1", "D3", "D4", "V1", "V2"}

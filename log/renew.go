@@ -231,29 +231,14 @@ func (r *renewer) whole(ctx context.Context, t tlog.Tree) (*compact.Range, error
 		}
 		return ctx.Err()
 	}
-	nodes := rangeFactory.NewEmptyRange(0)
-	leaves := leafReader{tree: r.tree, size: t.N, bundle: -1, step: step}
-	last := &Publication{Size: -1}
-	for line, err := range r.archive.lines(-1, r.archive.size.Load()) {
-		if err != nil {
-			return nil, err
-		}
-		p, err := r.signer.openLine(line)
-		if err != nil {
-			return nil, err
-		}
-		if p.Size <= last.Size || !p.Time.After(last.Time) {
-			return nil, fmt.Errorf("archive: size %d after %d: %w: lines are not in order", p.Size, last.Size, errRotten)
-		}
-		if err := leaves.extend(nodes, p.Size); err != nil {
-			return nil, err
-		}
-		if root, err := rangeRoot(nodes); err != nil || root != p.Root {
-			return nil, errors.Join(err, fmt.Errorf("archive: line of size %d: %w: its root is not that of the entries", p.Size, errRotten))
-		}
-		last = p
+	v := verifier{
+		lines: r.signer, nodes: rangeFactory.NewEmptyRange(0), last: &Publication{Size: -1},
+		leaves: leafReader{tree: r.tree, size: t.N, bundle: -1, step: step},
 	}
-	if err := leaves.extend(nodes, t.N); err != nil {
+	if err := v.verify(r.archive.lines(-1, r.archive.size.Load())); err != nil {
+		return nil, err
+	}
+	if err := v.leaves.extend(v.nodes, t.N); err != nil {
 		return nil, err
 	}
 	for level := 1; t.N>>(8*level) > 0; level++ {
@@ -270,41 +255,7 @@ func (r *renewer) whole(ctx context.Context, t tlog.Tree) (*compact.Range, error
 			}
 		}
 	}
-	return nodes, nil
-}
-
-// A leafReader reads the leaf hashes of a tree from first to last, each bundle once.
-type leafReader struct {
-	tree   tree
-	size   int64 // of the tree
-	bundle int64 // whose hashes it has; -1: none
-	hashes []byte
-	step   func() error // after each bundle
-}
-
-// extend appends to r the leaf hashes up to size, after comparing them with the
-// entries.
-func (x *leafReader) extend(r *compact.Range, size int64) error {
-	if size > x.size {
-		return fmt.Errorf("%w: size %d was published, and log/ has %d entries", ErrUnsafe, size, x.size)
-	}
-	for i := int64(r.End()); i < size; i++ {
-		if n := i / tileWidth; n != x.bundle {
-			_, hashes, err := x.tree.leaves(n, width(0, n, x.size), x.size)
-			if err != nil {
-				return err
-			}
-			x.bundle, x.hashes = n, hashes
-			if err := x.step(); err != nil {
-				return err
-			}
-		}
-		at := i % tileWidth * tlog.HashSize
-		if err := r.Append(x.hashes[at:at+tlog.HashSize], nil); err != nil {
-			return err
-		}
-	}
-	return nil
+	return v.nodes, nil
 }
 
 // askOthers compares guards of this log in other places, which stay locked.

@@ -109,44 +109,24 @@ func (s *source) close() {
 // sizes, which the entries give.
 func (s *source) verifyArchive(ctx context.Context, have *archive) error {
 	var from int64
-	last := &Publication{Size: -1}
-	r := rangeFactory.NewEmptyRange(0)
+	v := verifier{
+		lines: s.signer, nodes: rangeFactory.NewEmptyRange(0), last: &Publication{Size: -1},
+		leaves: leafReader{tree: s.tree, size: s.at.N, bundle: -1, step: ctx.Err},
+	}
 	if have != nil {
-		from, last = have.size.Load(), have.last.Load()
-		has, err := s.archive.hasLine(last, from)
+		from, v.last = have.size.Load(), have.last.Load()
+		has, err := s.archive.hasLine(v.last, from)
 		if err != nil {
 			return err
 		}
 		if !has {
-			return fmt.Errorf("%w: the archive is not the continuation of the backup's, which ends at size %d", ErrUnsafe, last.Size)
+			return fmt.Errorf("%w: the archive is not the continuation of the backup's, which ends at size %d", ErrUnsafe, v.last.Size)
 		}
-		if r, err = s.tree.compactRange(last.Size, s.at.N); err != nil {
+		if v.nodes, err = s.tree.compactRange(v.last.Size, s.at.N); err != nil {
 			return err
 		}
 	}
-	for line, err := range s.archive.between(from, s.archive.size.Load()) {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
-		p, err := s.signer.openLine(line)
-		if err != nil {
-			return err
-		}
-		if p.Size <= last.Size || !p.Time.After(last.Time) {
-			return fmt.Errorf("archive: size %d after %d: %w: lines are not in order", p.Size, last.Size, errRotten)
-		}
-		if err := s.tree.extend(r, p.Size, s.at.N); err != nil {
-			return err
-		}
-		if root, err := rangeRoot(r); err != nil || root != p.Root {
-			return errors.Join(err, fmt.Errorf("archive: line of size %d: %w: its root is not that of the entries", p.Size, errRotten))
-		}
-		last = p
-	}
-	return nil
+	return v.verify(s.archive.between(from, s.archive.size.Load()))
 }
 
 // audited yields the files of auditors that are notes which this log signed.

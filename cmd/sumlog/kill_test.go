@@ -109,6 +109,9 @@ func (k *kill) round(after time.Duration, serving bool) {
 		case <-serves:
 		}
 	}
+	if serving {
+		k.first()
+	}
 	select {
 	case err := <-p.exited:
 		k.t.Fatalf("server ended by itself: %v\n%s", err, p.text())
@@ -151,6 +154,19 @@ func (k *kill) ack(path, body string) {
 		k.t.Errorf("%s was %q and is %q", path, old, record)
 	}
 	k.acked[path] = record
+}
+
+// first waits for the first of all answers: on a busy machine it may take longer than
+// any round.
+func (k *kill) first() {
+	answered := func() bool {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return len(k.acked) > 0
+	}
+	for end := time.Now().Add(time.Minute); !answered() && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 var killClient = http.Client{Timeout: 30 * time.Second}

@@ -688,6 +688,7 @@ func (w *witnessed) chaos() {
 			work.Go(func() { w.load(url, stop) })
 		}
 	})
+	w.first()
 	limit := time.After(200*time.Millisecond + rand.N(900*time.Millisecond))
 	for running := true; running; {
 		n := w.nodes[rand.IntN(len(w.nodes))]

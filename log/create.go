@@ -228,6 +228,9 @@ func installBeside(dir string, made func(*os.Root) error) error {
 		return err
 	}
 	defer unlock()
+	if err := same(parent, temp, root); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
 	if err := made(root); err != nil {
 		return err
 	}
@@ -269,6 +272,27 @@ func openNew(parent *os.Root, name string) (*os.Root, error) {
 		return nil, err
 	}
 	return parent.OpenRoot(name)
+}
+
+// same reports as [ErrExists] that name is no more the directory that was opened by it:
+// another install had the lock until it had given the directory its last name, and what
+// is in it now is a log.
+func same(parent *os.Root, name string, root *os.Root) error {
+	is, err := parent.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrExists
+	}
+	if err != nil {
+		return err
+	}
+	had, err := root.Stat(".")
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(is, had) {
+		return ErrExists
+	}
+	return nil
 }
 
 // moveUp moves what is in the unfinished directory of root into root. Crash point at

@@ -100,6 +100,34 @@ func TestCreateIn(t *testing.T) {
 	}
 }
 
+// TestCreateAtOnce has several make a log of one directory at once. One does, and it is
+// that one's log: another that waited for its lock must not make its own of it.
+func TestCreateAtOnce(t *testing.T) {
+	for range 20 {
+		dir := filepath.Join(t.TempDir(), "log")
+		made := make(chan string, 4)
+		for range cap(made) {
+			go func() {
+				vkey, err := Create(CreateConfig{Dir: dir, Name: "sum.example.org"})
+				if err != nil {
+					vkey = ""
+				}
+				made <- vkey
+			}()
+		}
+		var vkeys []string
+		for range cap(made) {
+			if vkey := <-made; vkey != "" {
+				vkeys = append(vkeys, vkey)
+			}
+		}
+		_, got, err := ReadVKey(dir)
+		if err != nil || len(vkeys) != 1 || vkeys[0] != got {
+			t.Fatalf("made %q, and there is %q, %v", vkeys, got, err)
+		}
+	}
+}
+
 // TestMountPoint makes and restores logs on file systems that are mounted there.
 func TestMountPoint(t *testing.T) {
 	if !testdisk.Enter(t) {

@@ -110,8 +110,10 @@ func (x *Index) Feed() http.Handler {
 		defer x.pages.Put(s)
 		x.using.RLock()
 		page, err := x.page(r.Context(), q, s)
+		// Before another database is there, for whose damage it would be taken.
+		err = x.noticed(err)
 		x.using.RUnlock()
-		if err = x.noticed(err); err != nil {
+		if err != nil {
 			x.internal(w, r, err)
 			return
 		}
@@ -131,7 +133,7 @@ func (x *Index) page(ctx context.Context, q feedQuery, s *span) ([]byte, error) 
 	if q.prefix != "" {
 		return x.pageUnder(ctx, q, size, s)
 	}
-	r, err := x.readers.get()
+	r, err := x.reader()
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +149,9 @@ func (x *Index) page(ctx context.Context, q feedQuery, s *span) ([]byte, error) 
 // and sorted by index; many are found by going through the feed. Either may read
 // much, so only one request at a time does it.
 func (x *Index) pageUnder(ctx context.Context, q feedQuery, size int64, s *span) ([]byte, error) {
+	if x.readers == nil {
+		return nil, ErrDamaged
+	}
 	var r *reader
 	select {
 	case r = <-x.scanner:

@@ -125,7 +125,7 @@ func (x *Index) remake() error {
 	// a write-ahead log by name.
 	if x.w != nil {
 		err = errors.Join(x.readers.close(), (<-x.scanner).conn.Close(), x.w.close())
-		x.w = nil
+		x.w, x.readers = nil, nil
 		if err != nil {
 			x.logger.Warn("closing the damaged index", "err", err)
 		}

@@ -176,7 +176,7 @@ type Index struct {
 	healer  sync.WaitGroup
 
 	using   sync.RWMutex // held to read the database, and exclusively to replace it
-	readers *pool
+	readers *pool        // nil while there is no database
 	file    *lineFile
 	pages   sync.Pool    // of *span, for pages of the feed
 	scanner chan *reader // holds the one reader for passes over much of the index, when idle
@@ -237,10 +237,12 @@ func (x *Index) openReaders(path string) error {
 	if err != nil {
 		return err
 	}
-	if x.readers, err = openPool(path); err != nil {
+	readers, err := openPool(path)
+	if err != nil {
 		scanner.conn.Close()
 		return err
 	}
+	x.readers = readers
 	x.scanner <- scanner
 	return nil
 }
@@ -392,12 +394,21 @@ func (x *Index) Find(m module.Version) (e log.Entry, found bool, err error) {
 func (x *Index) read(do func(*reader) error) error {
 	x.using.RLock()
 	defer x.using.RUnlock()
-	r, err := x.readers.get()
+	r, err := x.reader()
 	if err == nil {
 		err = do(r)
 		x.readers.put(r)
 	}
 	return x.noticed(err)
+}
+
+// reader returns a reader for a caller who holds x.using, and puts it back. There is
+// none after an index that was made again could not be opened, until it can.
+func (x *Index) reader() (*reader, error) {
+	if x.readers == nil {
+		return nil, ErrDamaged
+	}
+	return x.readers.get()
 }
 
 // A Version is one version of a module in the log.

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/transparency-dev/tessera/api/layout"
 	"golang.org/x/mod/sumdb/tlog"
@@ -81,15 +82,11 @@ func Backup(ctx context.Context, c BackupConfig) (size int64, err error) {
 		return 0, err
 	}
 	defer src.close()
-	root, err := openBackup(c, src)
+	root, unlock, err := openBackup(c, src)
 	if err != nil {
 		return 0, err
 	}
 	defer root.Close()
-	unlock, err := durable.Lock(root, lockFile)
-	if err != nil {
-		return 0, err
-	}
 	defer unlock()
 	return src.at.N, src.update(ctx, c, root)
 }
@@ -109,51 +106,68 @@ func apart(from, to string) error {
 	return nil
 }
 
-// openBackup opens the directory of a backup, and marks one that is new before it
-// gets anything by which it could be taken for a data directory.
-func openBackup(c BackupConfig, src *source) (*os.Root, error) {
+// openBackup opens and locks the directory of a backup, and marks one that is new
+// before it gets anything by which it could be taken for a data directory.
+func openBackup(c BackupConfig, src *source) (root *os.Root, unlock func() error, err error) {
 	if !c.Existing {
 		if err := os.MkdirAll(c.To, 0o755); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	root, err := os.OpenRoot(c.To)
-	if err != nil {
-		return nil, err
+	if root, err = os.OpenRoot(c.To); err != nil {
+		return nil, nil, err
 	}
-	if isMarked(root) {
-		return root, nil
-	}
-	err = onlyLitter(root)
-	if err == nil && c.Existing {
-		err = fmt.Errorf("%w: it was one before, perhaps of a disk that is gone", ErrNoBackup)
+	// Before the lock too: what is no backup gets no lock file.
+	if err = c.backsUp(root); err == nil {
+		unlock, err = durable.Lock(root, lockFile)
 	}
 	if err == nil {
-		err = mark{src.signer.signer.Name(), tlog.Tree{Hash: tlog.Hash(hasher.EmptyRoot())}}.write(root)
-	}
-	if err == nil {
-		err = syncAbove(c.To)
+		if err = c.markNew(root, src); err != nil {
+			unlock()
+		}
 	}
 	if err != nil {
 		root.Close()
-		return nil, fmt.Errorf("%s: %w", c.To, err)
+		return nil, nil, fmt.Errorf("%s: %w", c.To, err)
 	}
-	return root, nil
+	return root, unlock, nil
 }
 
-// onlyLitter reports as [ErrNoBackup] that a directory holds more than what a
-// Backup that was cut off before its mark has left.
-func onlyLitter(root *os.Root) error {
-	if _, err := durable.Sweep(root, "."); err != nil {
+// markNew marks the directory of a new backup. Under the lock: the mark of a backup
+// that another Backup has just made would be put back to nothing.
+func (c BackupConfig) markNew(root *os.Root, src *source) error {
+	if err := c.backsUp(root); err != nil || isMarked(root) {
 		return err
 	}
-	d, err := root.Open(".")
+	m := mark{src.signer.signer.Name(), tlog.Tree{Hash: tlog.Hash(hasher.EmptyRoot())}}
+	if err := m.write(root); err != nil {
+		return err
+	}
+	return syncAbove(c.To)
+}
+
+// backsUp reports as [ErrNoBackup] that a directory neither is a backup nor can become
+// one, since it holds more than what a Backup that was cut off before its mark has
+// left. It removes nothing: litter in a directory of others may be what they are
+// writing, or tell that a data directory is not whole.
+func (c BackupConfig) backsUp(root *os.Root) error {
+	if isMarked(root) {
+		return nil
+	}
+	if isUnfinished(root) {
+		return fmt.Errorf("%w: it holds a log that is being made", ErrNoBackup)
+	}
+	names, err := namesBeside(root)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	if names, err := d.Readdirnames(1); err != io.EOF {
-		return errors.Join(ErrNoBackup, err, fmt.Errorf("it holds %q", names))
+	for _, name := range names {
+		if !strings.HasPrefix(name, durable.TempPrefix) {
+			return fmt.Errorf("%w: it holds %q", ErrNoBackup, name)
+		}
+	}
+	if c.Existing {
+		return fmt.Errorf("%w: it was one before, perhaps of a disk that is gone", ErrNoBackup)
 	}
 	return nil
 }

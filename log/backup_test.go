@@ -134,6 +134,41 @@ func TestBackupIsMarked(t *testing.T) {
 	}
 }
 
+// TestBackupIntoOthers wants that nothing is touched in a directory that is no backup:
+// not what a server there is writing, and not what tells that a log there is not whole.
+// A file system that is empty and has lost+found can become one.
+func TestBackupIntoOthers(t *testing.T) {
+	dir := grown(t, 3)
+	live := grown(t, 3)
+	half := mounted(t)
+	if _, err := Create(CreateConfig{Dir: half, Name: "sum.example.org"}); err != nil {
+		t.Fatal(err)
+	}
+	begun := mounted(t)
+	for _, d := range []string{half, begun} {
+		if err := os.CopyFS(filepath.Join(d, unfinished), os.DirFS(filepath.Join(live, "checkpoints"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(live, durable.TempPrefix+"guard"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{live, half, begun} {
+		before := listing(t, to)
+		if _, err := Backup(t.Context(), BackupConfig{From: dir, To: to}); !errors.Is(err, ErrNoBackup) {
+			t.Errorf("Backup into it: %v", err)
+		}
+		if after := listing(t, to); after != before {
+			t.Errorf("it was changed:\n%s\nwas\n%s", after, before)
+		}
+	}
+	empty := mounted(t)
+	backUp(t, dir, empty)
+	if p := restored(t, empty); p.Size != 3 {
+		t.Errorf("restored at size %d", p.Size)
+	}
+}
+
 // TestBackupOfAnother wants that a backup is brought up to date from its own log
 // alone, and never back.
 func TestBackupOfAnother(t *testing.T) {

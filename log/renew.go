@@ -76,7 +76,7 @@ type Renewal struct {
 	Damaged    bool          // there is a guard, and it is damaged
 	Witnesses  []quorum.Seen // what they show, nothing newer than the directory
 	Kept       int           // signed notes beside the archive, nothing newer either
-	Unread     []string      // files beside the archive that are no such notes
+	Unread     []string      // files beside the archive that are no such notes, and other guards that are damaged
 }
 
 // RenewGuard makes the guard of a log again, of a directory that is whole. A guard
@@ -179,9 +179,8 @@ func (r *renewer) check(ctx context.Context) (err error) {
 	last := r.archive.last.Load()
 	r.found.Name, r.found.Newest, r.found.Integrated = r.Name(), last, t.N
 	if r.found.Damaged {
-		if n := claimed(r.guardPath, r.Name()); n > t.N {
-			return fmt.Errorf("%w: the guard %s is damaged, and its text says that size %d was signed, where this directory has %d: this is an older copy, or the damage is in that number",
-				ErrUnsafe, r.guardPath, n, t.N)
+		if err := r.notClaimed(r.guardPath); err != nil {
+			return err
 		}
 	}
 	nodes, err := r.whole(ctx, t)
@@ -195,6 +194,15 @@ func (r *renewer) check(ctx context.Context) (err error) {
 		return fmt.Errorf("%w: at size %d the entries give the root %v, Tessera %v", ErrUnsafe, t.N, r.guard.tree.Hash, t.Hash)
 	}
 	return r.agree()
+}
+
+// notClaimed refuses a directory that has less than the text of a damaged guard says.
+func (r *renewer) notClaimed(path string) error {
+	if n := claimed(path, r.Name()); n > r.found.Integrated {
+		return fmt.Errorf("%w: the guard %s is damaged, and its text says that size %d was signed, where this directory has %d: this is an older copy, or the damage is in that number",
+			ErrUnsafe, path, n, r.found.Integrated)
+	}
+	return nil
 }
 
 // claimed returns the size that the text of a damaged guard of this log speaks of, 0
@@ -262,7 +270,18 @@ func (r *renewer) whole(ctx context.Context, t tlog.Tree) (*compact.Range, error
 func (r *renewer) askOthers() error {
 	for _, other := range r.c.Others {
 		g, err := readGuard(other)
-		if err != nil || g.name != r.Name() {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case errors.Is(err, errRotten):
+			if err := r.notClaimed(other); err != nil {
+				return err
+			}
+			r.found.Unread = append(r.found.Unread, other)
+			continue
+		case err != nil:
+			return fmt.Errorf("the guard %s may know of more, and cannot be read: %w", other, err)
+		case g.name != r.Name():
 			continue // it knows nothing of this log
 		}
 		if other != filepath.Join(r.root.Name(), guardFile) {

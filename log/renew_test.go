@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -215,7 +216,19 @@ func TestRenewDamaged(t *testing.T) {
 	if _, err := renew(t, Config{Dir: old}); !errors.Is(err, ErrUnsafe) || !strings.Contains(err.Error(), "size 9") {
 		t.Errorf("an older directory: %v", err)
 	}
-	if r, err := renew(t, Config{Dir: dir}); err != nil || !r.Damaged {
+	// One in another place counts as much, and is not passed over if it cannot be read.
+	other := filepath.Join(t.TempDir(), "guard")
+	if err := errors.Join(os.WriteFile(other, text, 0o644), os.Remove(filepath.Join(old, guardFile))); err != nil {
+		t.Fatal(err)
+	}
+	c := RenewConfig{Config: Config{Dir: old}, Others: []string{other}, Confirm: func(Renewal) error { return nil }}
+	_, err := RenewGuard(t.Context(), c)
+	wantNoGuard(t, "a damaged one elsewhere", filepath.Join(old, guardFile), err, ErrUnsafe)
+	c.Others = []string{t.TempDir()} // as one that the disk does not give back
+	_, err = RenewGuard(t.Context(), c)
+	wantNoGuard(t, "an unreadable one elsewhere", filepath.Join(old, guardFile), err, syscall.EISDIR)
+	c.Dir, c.Others = dir, []string{other}
+	if r, err := RenewGuard(t.Context(), c); err != nil || !r.Damaged || !slices.Equal(r.Unread, c.Others) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

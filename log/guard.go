@@ -103,11 +103,17 @@ func parseGuard(text []byte) (*guard, error) {
 	return g, nil
 }
 
-// readGuard reads the guard at path. A missing one is fs.ErrNotExist.
+// readGuard reads the guard at path. A missing one is fs.ErrNotExist. A symbolic link
+// is refused: the next write would put a file in its place, and the guard would no more
+// be on the disk where it is believed to be; and one that leads nowhere is no lost
+// guard, but a disk that is not mounted.
 func readGuard(path string) (*guard, error) {
-	fi, err := os.Stat(path)
+	fi, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
+	}
+	if fi.Mode()&fs.ModeSymlink != 0 {
+		return nil, fmt.Errorf("%w: the guard %s is a symbolic link, which its next write would replace: name the file that it leads to", ErrUnsafe, path)
 	}
 	if fi.Size() > maxGuard {
 		return nil, fmt.Errorf("guard: %w", errRotten)

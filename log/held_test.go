@@ -206,3 +206,40 @@ func TestGuardLitter(t *testing.T) {
 		}
 	}
 }
+
+// TestGuardLink wants the guard to be a file: a link would be replaced by the next
+// write, and what it led to would know of nothing any more. Nor is one that leads
+// nowhere a guard that is lost.
+func TestGuardLink(t *testing.T) {
+	dir := grown(t, 3)
+	guard, disk := filepath.Join(dir, guardFile), filepath.Join(t.TempDir(), "guard")
+	if err := errors.Join(os.Rename(guard, disk), os.Symlink(disk, guard)); err != nil {
+		t.Fatal(err)
+	}
+	wantUnsafe(t, Config{Dir: dir}, "symbolic link")
+	if err := os.Rename(disk, disk+".unmounted"); err != nil {
+		t.Fatal(err)
+	}
+	wantUnsafe(t, Config{Dir: dir}, "symbolic link")
+	if r, err := renew(t, Config{Dir: dir}); !errors.Is(err, ErrUnsafe) {
+		t.Errorf("renew: %+v, %v", r, err)
+	}
+	if fi, err := os.Lstat(guard); err != nil || fi.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("it was replaced: %v, %v", fi, err)
+	}
+}
+
+// TestGuardNotMounted takes no log whose guard it could not lock.
+func TestGuardNotMounted(t *testing.T) {
+	dir := grown(t, 3)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLog(Config{Dir: dir}, root)
+	defer l.Close()
+	var missing *NoGuardError
+	if err := l.lock(filepath.Join(t.TempDir(), "mnt", "guard")); !errors.As(err, &missing) {
+		t.Errorf("lock: %v", err)
+	}
+}

@@ -343,7 +343,8 @@ func (l *Log) lock(guard string) error {
 	l.unlock = append(l.unlock, unlock)
 	unlock, err = lockGuard(guard)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // not even its directory is there: preflight says so
+		// Its disk could be mounted before the guard is read, and nobody holds its lock.
+		return &NoGuardError{guard, err}
 	}
 	if err != nil {
 		return err

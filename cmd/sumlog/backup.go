@@ -275,6 +275,9 @@ var parts = []string{settingsFile, evidenceDir, upstreamDir, mirrorDir}
 // A file is one that was copied if it has the same size and time of change. So what
 // rots in dir without being written does not take the place of what was copied when
 // it was whole.
+//
+// A directory that is closed to others is closed in the copy before anything is in
+// it: of some files in it, that directory is all that keeps others from them.
 func copyParts(ctx context.Context, dir string, to *os.Root, progress func(done, total int64)) error {
 	from, err := os.OpenRoot(dir)
 	if err != nil {
@@ -286,7 +289,7 @@ func copyParts(ctx context.Context, dir string, to *os.Root, progress func(done,
 	}
 	var names []string
 	for _, part := range parts {
-		list, err := filesBelow(from, part)
+		list, err := below(from, part)
 		if err != nil {
 			return err
 		}
@@ -296,7 +299,7 @@ func copyParts(ctx context.Context, dir string, to *os.Root, progress func(done,
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := copyFile(from, to, name); err != nil {
+		if err := copyEntry(from, to, name); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		progress(int64(i+1), int64(len(names)))
@@ -310,14 +313,19 @@ func copyParts(ctx context.Context, dir string, to *os.Root, progress func(done,
 const partsTemp = ".tmp"
 
 func sweepParts(to *os.Root) error {
-	_, err := durable.Sweep(to, partsTemp)
-	return err
+	if _, err := durable.Sweep(to, partsTemp); err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(to, partsTemp); err != nil {
+		return err
+	}
+	return to.Chmod(partsTemp, 0o700)
 }
 
-// filesBelow lists the finished files that name is or holds. What is being
-// made has a name that begins with durable.TempPrefix, or is in a directory
-// .tmp.
-func filesBelow(root *os.Root, name string) (names []string, err error) {
+// below lists the directories and finished files that name is or holds, a directory
+// before what it holds. What is being made has a name that begins with
+// durable.TempPrefix, or is in a directory .tmp.
+func below(root *os.Root, name string) (names []string, err error) {
 	err = fs.WalkDir(root.FS(), name, func(name string, d fs.DirEntry, err error) error {
 		base := path.Base(name)
 		switch {
@@ -327,7 +335,7 @@ func filesBelow(root *os.Root, name string) (names []string, err error) {
 			return err
 		case d.IsDir() && base == ".tmp":
 			return fs.SkipDir
-		case d.Type().IsRegular() && !strings.HasPrefix(base, durable.TempPrefix):
+		case d.IsDir(), d.Type().IsRegular() && !strings.HasPrefix(base, durable.TempPrefix):
 			names = append(names, name)
 		}
 		return nil
@@ -335,9 +343,9 @@ func filesBelow(root *os.Root, name string) (names []string, err error) {
 	return names, err
 }
 
-// copyFile copies one file durably, unless it was. One that went away meanwhile was
-// moved aside by the mirror because it had rotted.
-func copyFile(from, to *os.Root, name string) error {
+// copyEntry copies one file or directory, without what is in it. One that went away
+// meanwhile was moved aside by the mirror because it had rotted.
+func copyEntry(from, to *os.Root, name string) error {
 	src, err := from.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -350,6 +358,30 @@ func copyFile(from, to *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
+	if fi.IsDir() {
+		return copyDir(to, name, fi.Mode().Perm())
+	}
+	return copyFile(src, fi, to, name)
+}
+
+// copyDir makes a directory that others may do no more with than mode says.
+func copyDir(to *os.Root, name string, mode fs.FileMode) error {
+	if err := durable.MkdirAll(to, name); err != nil {
+		return err
+	}
+	have, err := to.Stat(name)
+	if err != nil {
+		return err
+	}
+	const owner = 0o700 // has to write into it
+	if closed := have.Mode().Perm() & (mode | owner); closed != have.Mode().Perm() {
+		return to.Chmod(name, closed)
+	}
+	return nil
+}
+
+// copyFile copies one file durably, unless it was.
+func copyFile(src *os.File, fi fs.FileInfo, to *os.Root, name string) error {
 	if have, err := to.Lstat(name); err == nil && have.Mode() == fi.Mode() && have.Size() == fi.Size() && have.ModTime().Equal(fi.ModTime()) {
 		return nil
 	}

@@ -118,6 +118,7 @@ import (
 	"time"
 
 	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/time/rate"
 
 	"example.org/sumlog/internal/checkpoint"
@@ -156,6 +157,10 @@ type Config struct {
 	// Evidence, if set, keeps a file of package evidence.
 	Evidence func(kind string, text []byte)
 
+	// Seen are trees that this log's key has signed, as evidence that was kept shows.
+	// A directory that does not have one of them is an older copy, or a fork.
+	Seen []tlog.Tree
+
 	// Auditors may hand in cosignatures of what is published.
 	Auditors []*checkpoint.Key
 }
@@ -177,6 +182,7 @@ type Log struct {
 
 	witnesses *quorum.Quorum // nil: none
 	evidence  func(string, []byte)
+	seen      []tlog.Tree
 	accused   atomic.Bool // a witness has shown what the next round will look at
 	suspected atomic.Pointer[suspicion]
 
@@ -369,6 +375,7 @@ func newLog(c Config, root *os.Root) *Log {
 		guardPath: c.Guard,
 		witnesses: c.Witnesses,
 		evidence:  c.Evidence,
+		seen:      c.Seen,
 		late:      new(atomic.Pointer[[]byte]),
 		pause:     refreshPause,
 		round:     maxRound,

@@ -117,6 +117,22 @@ func (l *Log) agree() error {
 		}
 	}
 	l.integrated = t.N
+	return l.hasSeen()
+}
+
+// hasSeen returns an error if the directory does not have what its key was seen to
+// have signed. Else a rollback that a witness has shown would be forgotten by the next
+// start, under another policy or none.
+func (l *Log) hasSeen() error {
+	for _, t := range l.seen {
+		err := l.remembers(t)
+		if errors.Is(err, ErrAhead) {
+			err = fmt.Errorf("%w: %w: a checkpoint of size %d that this log's key has signed was kept as evidence, and is not in this directory", ErrUnsafe, err, t.N)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -48,7 +48,7 @@ func closeToOthers(root *os.Root) error {
 
 // openLog opens the log alone, for commands that sign nothing.
 func openLog(dir, guard string, logger *slog.Logger) (*log.Log, error) {
-	l, err := log.Open(log.Config{Dir: dir, Guard: guard, Logger: logger})
+	l, err := log.Open(log.Config{Dir: dir, Guard: guard, Logger: logger, Seen: seenTrees(dir, logger)})
 	return l, hintOpen(err, dir)
 }
 
@@ -66,6 +66,8 @@ func hintOpen(err error, dir string) error {
 	case noGuard(err) != "":
 		return cli.Hint(err, "%s may be the newest copy there is: restore no older one in its place. Look for the guard first (is its disk mounted?); "+
 			"if it is lost, sumlog guard renew -dir %s -guard %s checks everything and makes it again", dir, dir, noGuard(err))
+	case errors.Is(err, log.ErrAhead):
+		return hintAhead(err)
 	case errors.Is(err, log.ErrUnsafe):
 		return cli.Hint(err, "nothing was signed; do not delete anything, and put no older copy in its place: look at what changed")
 	case errors.Is(err, os.ErrNotExist):

@@ -10,9 +10,14 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"example.org/sumlog/internal/durable"
+	"example.org/sumlog/internal/evidence"
+	"example.org/sumlog/log"
 )
 
 // maxEvidence bounds the evidence files: an upstream that lies anew with each
@@ -31,6 +36,33 @@ func keepEvidence(dir string, logger *slog.Logger) func(kind string, text []byte
 		}
 		logger.Error("evidence kept", "kind", kind, "file", name)
 	}
+}
+
+// aheadKind is what evidence about this log's own key is called.
+const aheadKind = "ahead"
+
+// seenTrees returns the trees that this log's own key has signed, as the evidence in
+// dir shows that somebody has handed to it. What is not evidence shows nothing.
+func seenTrees(dir string, logger *slog.Logger) (seen []tlog.Tree) {
+	_, vkey, err := log.ReadVKey(dir)
+	if err != nil {
+		return nil // there is no log, and whoever opens it says so
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, evidenceDir, aheadKind+"-*.txt"))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			logger.Warn("evidence about this log could not be read", "file", file, "err", err)
+			continue
+		}
+		e, err := evidence.Parse(text)
+		if err != nil || e.Key().String() != vkey {
+			continue
+		}
+		a, b := e.Trees()
+		seen = append(seen, a, b)
+	}
+	return seen
 }
 
 func writeEvidence(dir, name string, text []byte) error {

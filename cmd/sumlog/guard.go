@@ -78,6 +78,7 @@ func (c *call) renewGuard(ctx context.Context) error {
 	r, err := log.RenewGuard(ctx, log.RenewConfig{
 		Config: log.Config{
 			Dir: c.opts.dir, Guard: c.opts.guard, Logger: logger, Witnesses: q, Evidence: keepEvidence(c.opts.dir, logger),
+			Seen: seenTrees(c.opts.dir, logger),
 		},
 		Others:   others,
 		Progress: m.Set,

@@ -560,6 +560,19 @@ func TestRolledBack(t *testing.T) {
 		t.Errorf("evidence %q, said:\n%s", found, p.text())
 	}
 	checkEvidence(t, w.dir)
+
+	// It is not forgotten where nobody is asked any more.
+	none := filepath.Join(t.TempDir(), "none")
+	if err := os.WriteFile(none, []byte("quorum none\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"check"}, {"serve", "-witness-policy", none, "-listen", "127.0.0.1:0"}} {
+		cmd := exec.Command(p.cmd.Path, append(args, "-dir", w.dir)...)
+		out, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(string(out), "kept as evidence") {
+			t.Errorf("%q: exit code %d, %s", args, code, out)
+		}
+	}
 }
 
 // TestBadWitnesses has witnesses of every bad kind beside two good ones.

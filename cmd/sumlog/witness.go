@@ -38,6 +38,7 @@ func (c *call) openSigning(interval time.Duration, logger *slog.Logger) (*log.Lo
 	l, err := log.Open(log.Config{
 		Dir: c.opts.dir, Guard: c.opts.guard, Logger: logger,
 		Witnesses: q, Interval: interval, Auditors: auditors, Evidence: keepEvidence(c.opts.dir, logger),
+		Seen: seenTrees(c.opts.dir, logger),
 	})
 	if err != nil {
 		return nil, hintOpen(err, c.opts.dir)

@@ -70,7 +70,9 @@ func unname(path string) error {
 // Pauses after an attempt to make the database again that failed.
 const shortestHeal, longestHeal = time.Second, time.Minute
 
-// heal makes the database again whenever damage was met, until the index is closed.
+// heal makes the database again whenever damage was met, until the index is closed, or
+// the log turns out to be what is wrong: that passes by no other try, and the next
+// Publish tells the log of it.
 func (x *Index) heal() {
 	for {
 		select {
@@ -83,6 +85,13 @@ func (x *Index) heal() {
 			err := x.remake()
 			if err == nil || x.isDone() {
 				break
+			}
+			if errors.Is(err, log.ErrUnsafe) {
+				x.logger.Error("the index cannot be made again of this log", "err", err)
+				x.mu.Lock()
+				x.unsafe = err
+				x.mu.Unlock()
+				return
 			}
 			x.logger.Error("the index could not be made again, trying once more", "err", err, "wait", wait)
 			select {

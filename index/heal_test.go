@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.org/sumlog/log"
 )
 
 // ahead gives the index a publication that is archived and not yet shown, as the log
@@ -95,4 +97,32 @@ func TestHealsWithoutFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkDump(t, x, m)
+}
+
+// A log that has rotted itself is found out as its damaged index is made again of it.
+// That is tried once, and the log is told.
+func TestHealsUnsafe(t *testing.T) {
+	var r recorder
+	_, m, x := rotten(t, "DELETE FROM names", &r)
+	m.mu.Lock()
+	m.entries[200].Record.Module = m.entries[100].Record.Module
+	m.mu.Unlock()
+	if _, _, err := x.Find(m.entries[0].Record.Module); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("Find: %v", err)
+	}
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		x.healer.Wait()
+	}()
+	select {
+	case <-waited:
+	case <-time.After(time.Minute):
+		t.Fatal("it is tried again and again")
+	}
+	for _, p := range grow(t, m, 2, 1, time.Second) {
+		if err := x.Publish(p); !errors.Is(err, log.ErrUnsafe) {
+			t.Errorf("Publish: %v", err)
+		}
+	}
 }

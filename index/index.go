@@ -186,6 +186,7 @@ type Index struct {
 	applied  *log.Publication
 	unsure   bool // w.state may not be what the database or the archive has
 	closed   bool
+	unsafe   error // wraps log.ErrUnsafe: of what log and archive are, no index can be made
 	walPages int64 // estimate of what is in the write-ahead log
 }
 
@@ -322,6 +323,9 @@ func (x *Index) Publish(p *log.Publication) error {
 	defer x.mu.Unlock()
 	if x.closed {
 		return errClosed
+	}
+	if x.unsafe != nil {
+		return fmt.Errorf("index: %w", x.unsafe)
 	}
 	if x.w == nil {
 		return ErrDamaged

@@ -122,7 +122,7 @@ func fillConn(conn *sqlite.Conn, lines *os.File, root *os.Root, c Config) error 
 	file := func() (*os.File, error) { return unnamedFile(root) }
 	f := &filler{
 		w: w, src: c.Source, n: buckets.Count(head.Size), paths: newSorter(root, sortBuffer),
-		tick: ticker{c.Progress, 3 * head.Size, 0}, state: state{last: noTime},
+		tick: ticker{progress: c.Progress, stopped: c.stopped, total: 3 * head.Size}, state: state{last: noTime},
 	}
 	rand.Read(f.state.seed[:])
 	f.names, f.modules, f.late = buckets.NewSpread(f.n, file), buckets.NewSpread(f.n, file), buckets.NewSpread(f.n, file)
@@ -174,7 +174,9 @@ func (f *filler) read(head *log.Publication) error {
 		if err := f.gather(&r); err != nil {
 			return err
 		}
-		f.tick.tick()
+		if err := f.tick.tick(); err != nil {
+			return err
+		}
 	}
 	if err := lines.flush(); err != nil {
 		return err
@@ -228,7 +230,9 @@ func (f *filler) unique(b buckets.Bucket) error {
 			}
 		}
 		keys = append(keys, key)
-		f.tick.tick()
+		if err := f.tick.tick(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -277,7 +281,9 @@ func (f *filler) fillModules() error {
 			} else if err := f.putAside(g.group(n/groupVersions), item); err != nil {
 				return err
 			}
-			f.tick.tick()
+			if err := f.tick.tick(); err != nil {
+				return err
+			}
 		}
 		if err := b.add(first); err != nil {
 			return err
@@ -383,15 +389,23 @@ func (b *bulk) flush() error {
 	return nil
 }
 
-// A ticker reports progress every few thousand units and at the end.
+// A ticker reports progress every few thousand units and at the end, and looks then
+// whether anybody still wants it.
 type ticker struct {
 	progress    func(done, total int64)
+	stopped     func() bool
 	total, done int64
 }
 
-func (t *ticker) tick() {
-	t.done++
-	if t.progress != nil && (t.done%8192 == 0 || t.done == t.total) {
+func (t *ticker) tick() error {
+	if t.done++; t.done%8192 != 0 && t.done != t.total {
+		return nil
+	}
+	if t.progress != nil {
 		t.progress(t.done, t.total)
 	}
+	if t.stopped != nil && t.stopped() {
+		return errClosed
+	}
+	return nil
 }

@@ -7,7 +7,6 @@ package index
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"time"
@@ -117,7 +116,7 @@ func (x *Index) isDone() bool {
 func (x *Index) remake() error {
 	begin := time.Now()
 	c := x.config
-	c.Source, c.Progress = until{c.Source, x.isDone}, nil
+	c.stopped, c.Progress = x.isDone, nil
 	made, err := prepare(c)
 	if err != nil {
 		return err
@@ -173,23 +172,4 @@ func (x *Index) open() error {
 	x.file = &lineFile{w.file, x.source, x.logger}
 	x.size.Store(w.state.size)
 	return nil
-}
-
-// until is a source that ends when isDone says so.
-type until struct {
-	Source
-	isDone func() bool
-}
-
-func (u until) Placed(from, to int64) iter.Seq2[log.PlacedEntry, error] {
-	return func(yield func(log.PlacedEntry, error) bool) {
-		for e, err := range u.Source.Placed(from, to) {
-			if u.isDone() {
-				err = errClosed
-			}
-			if !yield(e, err) || err != nil {
-				return
-			}
-		}
-	}
 }

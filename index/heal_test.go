@@ -126,3 +126,21 @@ func TestHealsUnsafe(t *testing.T) {
 		}
 	}
 }
+
+// Close does not wait until a damaged index has been made again, however much of it is
+// done: in a large log that takes a minute.
+func TestHealIsCutOff(t *testing.T) {
+	m := newMemory(t, "sum.example.com")
+	grow(t, m, 3000, 1000, time.Second)
+	for after := range 2 { // after all has been read, and at the very end
+		looked := 0
+		_, err := prepare(Config{
+			Path: t.TempDir() + "/index.db", Source: m,
+			Progress: func(int64, int64) { looked++ },
+			stopped:  func() bool { return looked > after },
+		})
+		if !errors.Is(err, errClosed) {
+			t.Errorf("%d: prepare: %v", after, err)
+		}
+	}
+}

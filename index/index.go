@@ -162,6 +162,9 @@ type Config struct {
 	// Progress, if not nil, is called now and then while a database is being
 	// made, with what is done of total units of work.
 	Progress func(done, total int64)
+
+	// stopped, if not nil, is asked as often whether to give up.
+	stopped func() bool
 }
 
 // An Index is an open index. It is safe for concurrent use.

@@ -59,7 +59,14 @@ func (d *draft) fill(c Config) (err error) {
 	if d.lines, err = durable.Create(d.root, "."); err != nil {
 		return err
 	}
-	return fill(d.file.Name(), d.lines.File, d.root, c)
+	if err := fill(d.file.Name(), d.lines.File, d.root, c); err != nil {
+		return err
+	}
+	// Gigabytes perhaps: commit, for which all readers wait, then has little left.
+	if err := d.lines.Sync(); err != nil {
+		return err
+	}
+	return d.file.Sync()
 }
 
 // abort gives the draft up. It does nothing but close after commit.

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"example.org/sumlog/internal/sqlite"
-	"github.com/google/go-cmp/cmp"
 )
 
 // long reports whether tests try every place instead of some.
@@ -57,26 +56,6 @@ func wholeFeed(t testing.TB, x *Index) (text string, ok bool) {
 			return text, true
 		}
 	}
-}
-
-// reopenDamaged is reopen for a database that may have rotted where Open does not
-// look: then the feed may be an error, but not wrong.
-func reopenDamaged(t *testing.T, path string, m *memory, want dump) (made bool) {
-	t.Helper()
-	var r recorder
-	x, err := Open(Config{Path: path, Source: m, Logger: slog.New(slog.NewTextHandler(&r, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
-	got := dumpOf(t, x, m)
-	if _, ok := wholeFeed(t, x); !ok && strings.HasPrefix(want.Feed, got.Feed) {
-		got.Feed = want.Feed
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Fatalf("damaged index differs (-want +got):\n%s\nlog: %s", diff, r.text.String())
-	}
-	return r.made()
 }
 
 // Whatever happens to the lines while the index is open, at any place: they are

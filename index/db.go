@@ -189,6 +189,17 @@ func (w *writer) readState() (state, error) {
 	return takeState(v)
 }
 
+// settled returns the state after a transaction that failed. Were it still open, what
+// it has done would look like what was committed.
+func (w *writer) settled() (state, error) {
+	if w.conn.InTransaction() {
+		if err := w.conn.Exec("ROLLBACK"); err != nil {
+			return state{}, err
+		}
+	}
+	return w.readState()
+}
+
 // takeState returns the state in a row of meta.
 func takeState(v []sqlite.Value) (st state, err error) {
 	var root, seed []byte

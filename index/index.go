@@ -337,7 +337,7 @@ func (x *Index) Publish(p *log.Publication) error {
 	// cannot be known whether a failed COMMIT happened. So look again at both.
 	archive := x.unsure
 	if archive {
-		st, err := x.w.readState()
+		st, err := x.w.settled()
 		if err != nil {
 			return fmt.Errorf("index: %w", x.noticed(err))
 		}

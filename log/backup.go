@@ -308,13 +308,19 @@ func (s *source) copyArchive(root *os.Root, have *archive) error {
 		}
 		return f.Commit(archiveFile)
 	}
-	from := have.size.Load()
-	// Crash point: a line that is torn is none, and is cut off by the next Backup.
-	_, err := io.Copy(io.NewOffsetWriter(have.f, from), io.NewSectionReader(s.archive.f, from, s.archive.size.Load()-from))
-	if err != nil {
-		return errors.Join(err, have.f.Truncate(from))
+	from, end := have.size.Load(), s.archive.size.Load()
+	for at := from; at < end; at += maxLine {
+		// Crash point: a line that is torn is none, and is cut off by the next Backup;
+		// so is a hole of this length, which a power loss can leave.
+		part := io.NewSectionReader(s.archive.f, at, min(maxLine, end-at))
+		if _, err := io.Copy(io.NewOffsetWriter(have.f, at), part); err != nil {
+			return errors.Join(err, have.f.Truncate(from))
+		}
+		if err := have.f.Sync(); err != nil {
+			return err
+		}
 	}
-	return have.f.Sync()
+	return nil
 }
 
 // copyAudited copies what auditors cosigned of what is copied. What is not whole is

@@ -193,7 +193,14 @@ func (r *renewer) check(ctx context.Context) (err error) {
 	if r.guard.tree != t {
 		return fmt.Errorf("%w: at size %d the entries give the root %v, Tessera %v", ErrUnsafe, t.N, r.guard.tree.Hash, t.Hash)
 	}
-	return r.agree()
+	if err := r.agree(); err != nil {
+		return err
+	}
+	// The guard must not know what a power loss could still take.
+	if err := r.archive.f.Sync(); err != nil {
+		return err
+	}
+	return r.syncState()
 }
 
 // notClaimed refuses a directory that has less than the text of a damaged guard says.

@@ -168,7 +168,7 @@ func (c *call) confirmGuard(ctx context.Context, r log.Renewal, auditors []*chec
 		say("%d kept cosignatures, of auditors or witnesses, are of what is in %s", r.Kept, c.opts.dir)
 	}
 	for _, name := range r.Unread {
-		say("warning: %s is no checkpoint that this log signed, and does not count", name)
+		say("warning: %s is no checkpoint that this log signed, or no whole guard, and does not count", name)
 	}
 	if c.opts.policy == "" {
 		say("there is no witness policy, so nobody was asked what the log has signed")

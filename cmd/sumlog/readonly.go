@@ -13,8 +13,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"golang.org/x/mod/module"
 
@@ -26,8 +28,24 @@ import (
 	"example.org/sumlog/mirror/upstream"
 )
 
+// checkReadOnly refuses flags that have no meaning: who gives one waits for what does
+// not come. In a settings file, which the copy of a directory has from the server, and
+// in the environment they are for others.
+func (c *call) checkReadOnly() error {
+	if c.opts.init {
+		return cli.Usagef("-init creates a log, and -read-only writes nothing")
+	}
+	for _, name := range []string{"upstream", "sumdb", "private-upstream", "guard", "witness-policy", "publish-interval", "wait", "auditor", "metrics"} {
+		if c.From[name] == "-"+name {
+			return cli.Usagef("-%s has no meaning with -read-only", name)
+		}
+	}
+	return nil
+}
+
 // serveReadOnly serves a directory that belongs to another process, or to none.
 func (c *call) serveReadOnly(ctx context.Context, files budget) error {
+	signal.Ignore(syscall.SIGHUP) // there is nothing to read again; by default, it ends the process
 	logger := c.logger()
 	v, err := log.OpenView(log.ViewConfig{Dir: c.opts.dir, Logger: logger})
 	if err != nil {

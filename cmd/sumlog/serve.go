@@ -182,8 +182,10 @@ func (c *call) attend(ctx context.Context, hup <-chan os.Signal, l *log.Log, ser
 
 // checkServe checks what needs no look at anything else.
 func (c *call) checkServe() error {
-	if c.opts.readOnly && c.opts.init {
-		return cli.Usagef("-init creates a log, and -read-only writes nothing")
+	if c.opts.readOnly {
+		if err := c.checkReadOnly(); err != nil {
+			return err
+		}
 	}
 	// A longer one would have admissions refused that only wait for it.
 	if c.opts.interval < 0 || c.opts.interval > maxInterval {

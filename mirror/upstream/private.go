@@ -39,11 +39,18 @@ func claimOf(glob, modulePath string) claim {
 		}
 	}
 	for _, elem := range claimed[len(above):] {
-		if strings.Trim(elem, "*?") != "" {
+		if !matchesAll(elem) {
 			return claimsBelow
 		}
 	}
 	return claimsAllBelow
+}
+
+// matchesAll reports whether the element of a pattern matches every name. Of names
+// that have one letter at least, ?* does too, and ? does not.
+func matchesAll(elem string) bool {
+	stars := strings.Replace(elem, "?", "", 1)
+	return stars != "" && strings.Trim(stars, "*") == ""
 }
 
 // PrivateBelow reports whether something below path may be private. path need not be

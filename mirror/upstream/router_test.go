@@ -15,7 +15,7 @@ func TestRouter(t *testing.T) {
 	client := newClient(t)
 	public := client.Chain(mustList(t, "https://public.example"))
 	private := client.Chain(mustList(t, "https://private.example"))
-	r, err := NewRouter(public, private, "corp.example,*.corp.internal/team,github.com/Corp/*,box.local,git.example/*,deep.example/*/?*,*.wild.example/*,vanity.example/x/*,lib.example/m/p*")
+	r, err := NewRouter(public, private, "corp.example,*.corp.internal/team,github.com/Corp/*,box.local,git.example/*,deep.example/*/?*,*.wild.example/*,vanity.example/x/*,lib.example/m/p*,one.example/?")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +45,9 @@ func TestRouter(t *testing.T) {
 		{"vanity.example", "public"}, // which may be a public module
 		{"lib.example/m/p1", "private"},
 		{"lib.example/m", "public"},
+		{"one.example/a", "private"},
+		{"one.example/ab", "public"},
+		{"one.example", "public"}, // as ab is
 		{"corp.example", "private"},
 		{"corp.example/x/y", "private"},
 		{"corp.example.org/x", "public"},

@@ -19,6 +19,7 @@ import (
 	"example.org/sumlog/internal/checkpoint"
 	"example.org/sumlog/internal/cli"
 	"example.org/sumlog/internal/evidence"
+	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/internal/policy"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit/heads"
@@ -308,7 +309,7 @@ func (g *comparison) result() error {
 // redacted returns a URL without its password.
 func redacted(where string) string {
 	if u, err := url.Parse(where); err == nil {
-		return u.Redacted()
+		return outbound.Redact(u)
 	}
 	return where
 }

@@ -165,3 +165,11 @@ func (h Host) local() bool {
 	}
 	return h.name == "home.arpa"
 }
+
+// Redact returns u without user, password, query and fragment, for errors, reports and
+// logs: any of them may be a secret, the user too when it is a token.
+func Redact(u *url.URL) string {
+	r := *u
+	r.User, r.RawQuery, r.Fragment, r.RawFragment = nil, "", "", ""
+	return r.String()
+}

@@ -139,3 +139,23 @@ func TestStrip(t *testing.T) {
 		}
 	}
 }
+
+// A token is often the user's name, without a password.
+func TestRedact(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://TOKEN@host/log":         "https://host/log",
+		"https://u:p@host:8443/a?key=s":  "https://host:8443/a",
+		"https://host/a#part":            "https://host/a",
+		"file:///srv/log":                "file:///srv/log",
+		"https://host/%2Fa":              "https://host/%2Fa",
+		"https://:p@[::1]:8070/sumdb/x/": "https://[::1]:8070/sumdb/x/",
+	} {
+		u, err := url.Parse(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Redact(u); got != want {
+			t.Errorf("Redact(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

@@ -175,7 +175,7 @@ func (h *HTTP) Copy(ctx context.Context, u *url.URL, limit int64, w io.Writer) (
 // within the timeout, or at a pace.
 func (h *HTTP) exchange(ctx context.Context, u *url.URL, limit int64, pace *outbound.Pace, read func(_ *http.Response, body io.Reader) error) error {
 	if err := h.patience.left(u.Host); err != nil {
-		return fmt.Errorf("%s: %w", u.Redacted(), err)
+		return fmt.Errorf("%s: %w", outbound.Redact(u), err)
 	}
 	m := &meter{}
 	start := time.Now()
@@ -221,7 +221,7 @@ func (h *HTTP) timed(ctx context.Context, u *url.URL, limit int64, pace *outboun
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // its URL may be that of a redirect
 	}
-	return fmt.Errorf("%s: %w", u.Redacted(), err)
+	return fmt.Errorf("%s: %w", outbound.Redact(u), err)
 }
 
 func (h *HTTP) ask(ctx context.Context, u *url.URL, limit int64, timed func(io.Reader) io.Reader, read func(*http.Response, io.Reader) error) error {
@@ -243,7 +243,7 @@ func (h *HTTP) ask(ctx context.Context, u *url.URL, limit int64, timed func(io.R
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return &StatusError{u.Redacted(), resp.StatusCode, retry.After(resp.Header.Get("Retry-After"), time.Now())}
+		return &StatusError{outbound.Redact(u), resp.StatusCode, retry.After(resp.Header.Get("Retry-After"), time.Now())}
 	}
 	body := timed(resp.Body)
 	switch enc := resp.Header.Get("Content-Encoding"); strings.ToLower(enc) {
@@ -278,9 +278,9 @@ func ParseURL(s string) (*url.URL, error) {
 	case err != nil:
 		return nil, errors.New("not a URL") // err may show a password
 	case u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
-		return nil, fmt.Errorf("%s: not an http:// or https:// URL", u.Redacted())
+		return nil, fmt.Errorf("%s: not an http:// or https:// URL", outbound.Redact(u))
 	case u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("%s: a query or fragment has no meaning here", u.Redacted())
+		return nil, fmt.Errorf("%s: a query or fragment has no meaning here", outbound.Redact(u))
 	}
 	return u, nil
 }
@@ -296,7 +296,7 @@ type httpSource struct {
 	prefix *url.URL // ends in a slash
 }
 
-func (s *httpSource) String() string { return strings.TrimSuffix(s.prefix.Redacted(), "/") }
+func (s *httpSource) String() string { return strings.TrimSuffix(outbound.Redact(s.prefix), "/") }
 
 func (s *httpSource) Read(ctx context.Context, path string, limit int64) ([]byte, error) {
 	if !fs.ValidPath(path) || path == "." {

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+
+	"example.org/sumlog/internal/outbound"
 )
 
 // A Source is where the files of a log are.
@@ -54,7 +56,7 @@ func Open(h *HTTP, where string) (Source, error) {
 	u, err := url.Parse(where)
 	if err == nil && u.Scheme == "file" {
 		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" || u.Fragment != "" {
-			return nil, fmt.Errorf("%s: want file:///DIRECTORY", u.Redacted())
+			return nil, fmt.Errorf("%s: want file:///DIRECTORY", outbound.Redact(u))
 		}
 		return Dir(u.Path), nil
 	}

@@ -152,7 +152,7 @@ func (c *Client) checkRedirect(shun []*url.URL) func(*http.Request, []*http.Requ
 // get writes what u answers to a writer that begin returns, anew for each try.
 // user is the user of the list's entry; name is u fit to be shown.
 func (c *Client) get(ctx context.Context, u *url.URL, user *url.Userinfo, limit int64, begin func() (io.Writer, error)) error {
-	name := redact(u)
+	name := outbound.Redact(u)
 	for n := 1; ; n++ {
 		w, err := begin()
 		if err != nil {
@@ -230,7 +230,7 @@ func (c *Client) try(ctx context.Context, u *url.URL, user *url.Userinfo, limit 
 		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err // its URL may be that of a redirect, with a signature in it
 		}
-		return &Error{URL: redact(u), Err: err}
+		return &Error{URL: outbound.Redact(u), Err: err}
 	}
 	req, err := http.NewRequestWithContext(ctx, "GET", u.String(), nil)
 	if err != nil {
@@ -251,7 +251,7 @@ func (c *Client) try(ctx context.Context, u *url.URL, user *url.Userinfo, limit 
 
 	if resp.StatusCode != http.StatusOK {
 		e := &Error{
-			URL:        redact(u),
+			URL:        outbound.Redact(u),
 			Status:     resp.StatusCode,
 			RetryAfter: retry.After(resp.Header.Get("Retry-After"), time.Now()),
 		}

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"path"
 	"strings"
+
+	"example.org/sumlog/internal/outbound"
 )
 
 // maxList bounds the entries of a list: each may be asked for each file.
@@ -86,7 +88,7 @@ func parseURL(s string) (*url.URL, error) {
 		// The error of Parse quotes s, and so do the errors it wraps.
 		return nil, fmt.Errorf("upstream %q: malformed URL", hideUser(s))
 	}
-	name := redact(u)
+	name := outbound.Redact(u)
 	switch u.Scheme {
 	default:
 		return nil, fmt.Errorf("upstream %q: scheme must be https, http or file", name)
@@ -111,15 +113,7 @@ func parseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// redact returns u without user, password and query: any of them may be a
-// secret, the user too when it is a token.
-func redact(u *url.URL) string {
-	r := *u
-	r.User, r.RawQuery, r.Fragment, r.RawFragment = nil, "", "", ""
-	return r.String()
-}
-
-// hideUser is redact for what is no URL.
+// hideUser is outbound.Redact for what is no URL.
 func hideUser(s string) string {
 	if i := strings.LastIndex(s, "@"); i >= 0 {
 		return "…" + s[i:]

@@ -7,6 +7,8 @@ package upstream
 import (
 	"strings"
 	"testing"
+
+	"example.org/sumlog/internal/outbound"
 )
 
 func TestParseList(t *testing.T) {
@@ -103,8 +105,8 @@ func FuzzParseList(f *testing.F) {
 			default:
 				t.Fatalf("ParseList(%q) has %q", s, u)
 			}
-			if strings.Contains(redact(e.URL), "@") && !strings.Contains(e.URL.Host+e.URL.Path, "@") {
-				t.Fatalf("redact(%q) = %q", e.URL, redact(e.URL))
+			if strings.Contains(outbound.Redact(e.URL), "@") && !strings.Contains(e.URL.Host+e.URL.Path, "@") {
+				t.Fatalf("outbound.Redact(%q) = %q", e.URL, outbound.Redact(e.URL))
 			}
 		}
 	})

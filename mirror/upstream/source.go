@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"example.org/sumlog/internal/outbound"
 )
 
 // A File is what Download writes to: an *os.File or a *durable.File.
@@ -50,7 +52,7 @@ func (c *Client) unnamed(u *url.URL) *Source {
 }
 
 // String returns the URL of the source without user and password.
-func (s *Source) String() string { return redact(s.url) }
+func (s *Source) String() string { return outbound.Redact(s.url) }
 
 // Get returns what the source has at path, at most limit bytes of it: more is
 // an error.
@@ -89,7 +91,7 @@ func (s *Source) fetch(ctx context.Context, path string, limit int64, begin func
 	u.Path = strings.TrimSuffix(u.Path, "/") + "/" + path
 	u.RawPath = strings.TrimSuffix(s.url.EscapedPath(), "/") + "/" + (&url.URL{Path: path}).EscapedPath()
 	if u.Scheme == "file" {
-		return readFile(s.url.Path, path, redact(&u), limit, begin)
+		return readFile(s.url.Path, path, outbound.Redact(&u), limit, begin)
 	}
 	user := s.user
 	if user == nil {

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/internal/tlogclient"
 	"example.org/sumlog/witness/audit/derived"
 	"example.org/sumlog/witness/audit/heads"
@@ -516,7 +517,7 @@ func withoutPassword(where string) string {
 	if err != nil || u.User == nil {
 		return where
 	}
-	return u.Redacted()
+	return outbound.Redact(u)
 }
 
 // require finds the checks that had to be made and were not. After an error that

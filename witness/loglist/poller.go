@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.org/sumlog/internal/outbound"
 	"example.org/sumlog/internal/tlogclient"
 )
 
@@ -86,7 +87,7 @@ func NewPoller(c Config) (*Poller, error) {
 			c.HTTP = tlogclient.NewHTTP(tlogclient.HTTPConfig{})
 		}
 		usual = time.Hour
-		p.source = u.Redacted()
+		p.source = outbound.Redact(u)
 		p.read = func(ctx context.Context) ([]byte, error) { return c.HTTP.Get(ctx, u, MaxList) }
 	}
 	p.interval = cmp.Or(p.interval, usual)

@@ -134,7 +134,7 @@ func (s *Submitter) Submit(ctx context.Context, note []byte, prove func(ctx cont
 		}
 		s.old = have
 	}
-	return fmt.Errorf("%s: conflicts with itself", s.url.Redacted())
+	return fmt.Errorf("%s: conflicts with itself", outbound.Redact(s.url))
 }
 
 // post posts a body, and returns the size of a conflict, or -1 for success.
@@ -163,7 +163,7 @@ func (s *Submitter) post(ctx context.Context, body []byte) (int64, error) {
 	case resp.StatusCode == http.StatusConflict:
 		return parseSize(string(text))
 	}
-	e := &tlogclient.StatusError{URL: s.url.Redacted(), Status: resp.StatusCode, RetryAfter: retry.After(resp.Header.Get("Retry-After"), time.Now())}
+	e := &tlogclient.StatusError{URL: outbound.Redact(s.url), Status: resp.StatusCode, RetryAfter: retry.After(resp.Header.Get("Retry-After"), time.Now())}
 	if resp.StatusCode == http.StatusUnauthorized {
 		return 0, e // what it says may be what it was sent
 	}

@@ -45,7 +45,7 @@ back. Each SOURCE is one of
 
 One SOURCE is enough where -state has heads that an earlier run has seen.
 
-	sumaudit gossip -vkey VKEY https://sum.example.org \\
+	sumaudit gossip -vkey VKEY https://sum.example.org \
 		https://proxy.example.net witness:https://w1.example.com
 `,
 	Flags: []string{"vkey", "state", "policy", "max-age", "json"},

@@ -56,7 +56,7 @@ type kill struct {
 	acked map[string]string // lookup path: index and record
 }
 
-const killModules = 4000
+const killModules = 8000
 
 func killPath(i int64) string { return fmt.Sprintf("example.com/m%d@v1.0.%d", i/4, i%4) }
 
@@ -131,10 +131,10 @@ func (k *kill) load(url string, stop <-chan struct{}) {
 			return
 		default:
 		}
-		i := k.next.Add(1)
-		if i >= killModules {
-			return
+		if k.next.Load() > killModules-100 {
+			return // the rest is for what follows the rounds
 		}
+		i := k.next.Add(1)
 		if i%5 == 0 {
 			i = rand.Int64N(i) // again, perhaps one that a killed server was at
 		}
